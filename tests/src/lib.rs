@@ -1,1 +1,33 @@
-//! Helpers shared by the tests of this package.
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A cluster of real daemons, and Samba on it, on one machine.
+//!
+//! The integration tests, `make demo`, `make smbtorture` and the benchmarks all start their nodes
+//! through [`Cluster`]: each in a network namespace that belongs to one thread and vanishes with
+//! it, on 127.0.0.1, 127.0.0.2 and so on, with private directories. Which daemon and tool run is a
+//! [`Side`]: ours, Debian's, or whatever `CTDBD` and `CTDB` name.
+//!
+//! The set-up follows spec/samba-client.md 20 and spec/events-config.md 1.
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod command;
+mod daemon;
+mod netns;
+mod requirements;
+mod samba;
+mod side;
+mod torture;
+mod wait;
+mod workdir;
+
+pub use cluster::{Cluster, Node, Options};
+pub use command::{run, run_ok, Outcome};
+pub use daemon::Daemon;
+pub use netns::Netns;
+pub use requirements::{missing, skip, Needs};
+pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER};
+pub use side::Side;
+pub use torture::{expected, Counts, Expected, Verdict};
+pub use wait::{wait_for, wait_until};
+pub use workdir::Workdir;
