@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Everything one does with this project. `make help` lists it.
+
+PROFILE ?= release
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SEEDS   ?= 200
+NODES   ?= 3
+CARGO   ?= cargo
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BIN        := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+PROFILE_ARG := --profile $(PROFILE)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what building and testing need (Debian 12 or later, as root)
+	@tests/tools/setup
+
+.PHONY: build
+build: ## build the programs (PROFILE=release or dev)
+	$(CARGO) build --workspace --bins $(PROFILE_ARG)
+	@ln -sf ctdb-mutex-fcntl $(BIN)/ctdb_mutex_fcntl_helper
+
+.PHONY: test
+test: ## all tests; those that need real clusters want root
+	$(MAKE) --no-print-directory build PROFILE=dev
+	$(CARGO) test --workspace --exclude ctdb-tests
+	RUST_TEST_THREADS=4 $(CARGO) test -p ctdb-tests
+
+.PHONY: demo
+demo: build ## three nodes, Debian's smbd on each, one killed and taken back
+	$(BIN)/demo
+
+.PHONY: cluster
+cluster: build ## a shell inside a running cluster (NODES=3)
+	$(BIN)/cluster $(NODES)
+
+.PHONY: bench
+bench: build ## our cluster and Debian's in turn: table, target/bench/results.json
+	/usr/bin/python3 tests/bench/bench.py --bin $(BIN) --out target/bench/results.json $(BENCH_ARGS)
+
+.PHONY: smbtorture
+smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md
+	$(BIN)/torture --report docs/compatibility.md $(TORTURE_ARGS)
+
+.PHONY: fmt-check
+fmt-check: ## source is formatted
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: ## no warnings
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: install
+install: build ## install under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/ctdb
+	install -m 755 $(BIN)/ctdbd $(DESTDIR)$(PREFIX)/sbin/ctdbd
+	install -m 755 $(BIN)/ctdb $(DESTDIR)$(PREFIX)/bin/ctdb
+	install -m 755 $(BIN)/ctdb-mutex-fcntl $(DESTDIR)$(PREFIX)/libexec/ctdb/ctdb-mutex-fcntl
+	ln -sf ctdb-mutex-fcntl $(DESTDIR)$(PREFIX)/libexec/ctdb/ctdb_mutex_fcntl_helper
+
+.PHONY: clean
+clean: ## remove what was built
+	$(CARGO) clean
