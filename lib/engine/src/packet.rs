@@ -29,15 +29,15 @@ pub mod endpoint {
     /// The service that owns the command: the receiving node looks it up (what a packet from a compat peer has).
     pub const BY_COMMAND: u32 = 0;
     /// Run state, tunables, statistics, log level, shutdown.
-    pub const RUNTIME: u32 = 1;
+    pub const RUNTIME: u32 = 2;
     /// Membership, leadership, recovery coordination.
-    pub const CLUSTER: u32 = 2;
+    pub const CLUSTER: u32 = 3;
     /// Databases and record migration.
-    pub const DATABASE: u32 = 3;
+    pub const DATABASE: u32 = 4;
     /// Clients of the existing socket.
-    pub const PROXY: u32 = 4;
+    pub const PROXY: u32 = 9;
     /// Public addresses and client TCP connections.
-    pub const FAILOVER: u32 = 5;
+    pub const FAILOVER: u32 = 7;
     /// Ids at or above this belong to clients.
     pub const FIRST_CLIENT: u32 = 0x1_0000;
 
