@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The transport packet of our own daemons: endian-neutral, versioned, checksummed (docs/protocol.md).
+
+pub mod command;
+pub mod endpoint;
+mod header;
+mod hello;
+
+pub use endpoint::Endpoint;
+pub use header::{
+    encode, encode_to_vec, flag, redirect, Checksum, Header, Packet, HEADER_SIZE, MAGIC,
+    PROTOCOL_VERSION,
+};
+pub use hello::{ErrorReply, Hello};
