@@ -3,7 +3,7 @@
 
 mod body;
 mod header;
-mod packet;
+pub(crate) mod packet;
 
 pub use body::{
     Body, ReplyCall, ReplyControl, ReplyDmaster, ReplyError, ReqCall, ReqControl, ReqDmaster,

@@ -146,6 +146,22 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Size of the body in bytes, without rounding.
+    pub(crate) fn body_size(&self) -> usize {
+        match self {
+            Packet::Unknown(rest) => rest.len(),
+            known => each_body!(known, body => body.size(), 0),
+        }
+    }
+
+    /// Appends the body alone.
+    pub(crate) fn encode_body<O: Output>(&self, out: &mut O) {
+        match self {
+            Packet::Unknown(rest) => out.put_bytes(rest),
+            known => each_body!(known, body => body.encode(out), ()),
+        }
+    }
+
     /// Appends the packet to `out`. A body of unknown operation is refused.
     pub fn encode<O: Output>(
         &self,
@@ -175,12 +191,12 @@ impl Inspect for Packet<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::sample::{Entropy, Sample};
     use proptest::prelude::*;
 
-    fn sample_packet<'a>(u: &mut Entropy<'a>) -> Packet<'a> {
+    pub(crate) fn sample_packet<'a>(u: &mut Entropy<'a>) -> Packet<'a> {
         match u.below(11) {
             0 => Packet::ReqCall(Sample::sample(u)),
             1 => Packet::ReplyCall(Sample::sample(u)),
@@ -197,7 +213,7 @@ mod tests {
     }
 
     /// Rounding may add the flags word that a sender left out, as zero: it means the same.
-    fn with_flags_word(mut packet: Packet<'_>) -> Packet<'_> {
+    pub(crate) fn with_flags_word(mut packet: Packet<'_>) -> Packet<'_> {
         match &mut packet {
             Packet::ReqDmaster(body) => body.record_flags = body.record_flags.or(Some(0)),
             Packet::ReplyDmaster(body) => body.record_flags = body.record_flags.or(Some(0)),

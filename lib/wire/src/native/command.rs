@@ -56,3 +56,38 @@ pub const fn control_opcode(command: u32) -> Option<u32> {
 pub const fn is_fenced(command: u32) -> bool {
     matches!(command, REQ_CALL | REPLY_CALL | REQ_DMASTER | REPLY_DMASTER)
 }
+
+/// The command of an operation other than a control's.
+pub const fn from_operation(number: u32) -> Option<u32> {
+    match number {
+        operation::REQ_CALL..=operation::REQ_MESSAGE
+        | operation::REQ_KEEPALIVE
+        | operation::REQ_TUNNEL => Some(RECORD_BASE + number),
+        _ => None,
+    }
+}
+
+/// The operation of a command other than a control's.
+pub const fn operation(command: u32) -> Option<u32> {
+    match command {
+        REQ_CALL..=MESSAGE | HEARTBEAT | TUNNEL => Some(command - RECORD_BASE),
+        _ => None,
+    }
+}
+
+/// The name used in logs.
+pub const fn name(command: u32) -> &'static str {
+    match command {
+        HELLO => "HELLO",
+        ERROR => "ERROR",
+        HEARTBEAT => "HEARTBEAT",
+        CONTROL_BASE..CONTROL_END => match crate::Opcode::from_u32(command - CONTROL_BASE) {
+            Some(opcode) => opcode.name(),
+            None => "unknown control",
+        },
+        _ => match operation(command) {
+            Some(number) => operation::name(number),
+            None => "unknown command",
+        },
+    }
+}
