@@ -9,6 +9,8 @@
 mod declare;
 mod opcode;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use opcode::obsolete_name;
 pub use table::{call, ControlReply, ControlRequest, Opcode};

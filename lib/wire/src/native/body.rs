@@ -70,9 +70,7 @@ impl<'a> Packet<'a> {
         Ok(match (command, command::control_opcode(command)) {
             (command::HELLO, _) => Body::Hello(self.payload_as()?),
             (command::ERROR, _) => Body::Error(self.payload_as()?),
-            (_, Some(_)) if reply => {
-                Body::Common(legacy::Packet::ReplyControl(self.payload_as()?))
-            }
+            (_, Some(_)) if reply => Body::Common(legacy::Packet::ReplyControl(self.payload_as()?)),
             (_, Some(opcode)) => {
                 let payload: ControlPayload<'a> = self.payload_as()?;
                 Body::Common(legacy::Packet::ReqControl(payload.with_opcode(opcode)))
@@ -88,8 +86,8 @@ impl<'a> Packet<'a> {
 }
 
 /// Appends a packet with a body that both dialects have. `ends` supplies addresses, reqid and
-/// generation; command and flags follow from the body. A control reply needs the opcode of its
-/// request, which its body does not repeat.
+/// generation; command and flags follow from the body. `reply_opcode` is the opcode of the request,
+/// for a control reply, whose body does not repeat it.
 pub fn encode_common<O: Output>(
     out: &mut O,
     ends: &Header,
@@ -99,8 +97,8 @@ pub fn encode_common<O: Output>(
 ) -> Result<(), Error> {
     let (command, flags) = match body {
         legacy::Packet::ReqControl(control) => control_command(control.opcode, control.flags)?,
-        legacy::Packet::ReplyControl(_) => (reply_command(reply_opcode)?, flag::REPLY),
-        other => (record_command(other.operation().unwrap_or(u32::MAX), 16)?, 0),
+        legacy::Packet::ReplyControl(_) => reply_command(reply_opcode),
+        other => record_command(other.operation().unwrap_or(u32::MAX))?,
     };
     let header = Header { command, flags, payload_version: 0, ..*ends };
     match body {
@@ -130,7 +128,7 @@ pub struct NativeEnds {
     pub dst_id: u32,
     /// Endpoint id of the originator.
     pub src_id: u32,
-    /// Opcode of the request, for a control reply.
+    /// Opcode of the request, for a control reply, if it is known.
     pub reply_opcode: Option<u32>,
 }
 
@@ -153,8 +151,8 @@ pub fn from_legacy<O: Output>(
             r.skip(8)?;
             control_command(body.opcode, body.flags)?
         }
-        legacy::operation::REPLY_CONTROL => (reply_command(ends.reply_opcode)?, flag::REPLY),
-        operation => (record_command(operation, 16)?, 0),
+        legacy::operation::REPLY_CONTROL => reply_command(ends.reply_opcode),
+        operation => record_command(operation)?,
     };
     let header = Header {
         length: 0,
@@ -190,8 +188,8 @@ pub fn to_legacy<O: Output>(out: &mut O, packet: &Packet<'_>) -> Result<(), Erro
     let opcode = opcode.filter(|_| operation == legacy::operation::REQ_CONTROL);
     let exact = legacy::HEADER_SIZE + opcode.map_or(0, |_| 8) + packet.payload.len();
     let size = exact.next_multiple_of(8);
-    let length = u32::try_from(size)
-        .map_err(|_| Error::new("packet", 0, Expected::Encodable { size }))?;
+    let length =
+        u32::try_from(size).map_err(|_| Error::new("packet", 0, Expected::Encodable { size }))?;
     let (destnode, srcnode) = (dst.node, src.node);
     let route = legacy::Route { generation, destnode, srcnode, reqid };
     out.reserve_bytes(size);
@@ -216,20 +214,21 @@ fn control_command(opcode: u32, control_flags: u32) -> Result<(u32, u32), Error>
     }
 }
 
-/// Command of a control reply.
-fn reply_command(opcode: Option<u32>) -> Result<u32, Error> {
-    opcode.and_then(command::control).ok_or_else(|| {
-        let wanted = "the opcode of the request that this answers";
-        Error::new("ReplyControl", 0, Expected::Words { wanted, found: u64::MAX })
-    })
+/// Command and header flags of a control reply.
+fn reply_command(opcode: Option<u32>) -> (u32, u32) {
+    (opcode.and_then(command::control).unwrap_or(command::REPLY_CONTROL), flag::REPLY)
 }
 
-/// Command of any other operation.
-fn record_command(operation: u32, offset: usize) -> Result<u32, Error> {
-    command::from_operation(operation).ok_or_else(|| {
-        let expected = Expected::Words { wanted: "a known operation", found: operation.into() };
-        Error::new("packet header operation", offset, expected)
-    })
+/// Command and header flags of any other operation.
+fn record_command(operation: u32) -> Result<(u32, u32), Error> {
+    match command::from_operation(operation) {
+        Some(command) if command::is_reply(command) => Ok((command, flag::REPLY)),
+        Some(command) => Ok((command, 0)),
+        None => {
+            let expected = Expected::Words { wanted: "a known operation", found: operation.into() };
+            Err(Error::new("packet header operation", 16, expected))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -335,11 +334,27 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_its_opcode_is_refused() {
-        let reply = legacy::ReplyControl { status: 0, data: b"", errormsg: b"" };
+    fn a_reply_without_its_opcode_is_still_a_reply() {
+        let reply = legacy::ReplyControl { status: 3, data: b"", errormsg: b"" };
         let old = legacy::encode_to_vec(&Route::default(), &reply, Rounding::Daemon).unwrap();
-        let ends = NativeEnds::default();
-        assert!(from_legacy(&mut Vec::new(), &old, &ends, Checksum::Off).is_err());
+        let mut new = Vec::new();
+        from_legacy(&mut new, &old, &NativeEnds::default(), Checksum::Off).unwrap();
+        let packet = Packet::decode(&new, Checksum::Off).unwrap();
+        assert_eq!(packet.header.command, command::REPLY_CONTROL);
+        assert!(packet.header.is_reply());
+        assert_eq!(packet.body(), Ok(Body::Common(legacy::Packet::ReplyControl(reply))));
+        let mut back = Vec::new();
+        to_legacy(&mut back, &packet).unwrap();
+        assert_eq!(back, old);
+    }
+
+    #[test]
+    fn opcodes_far_from_any_control_are_refused() {
+        let control =
+            legacy::ReqControl { opcode: 4096, srvid: 0, client_id: 0, flags: 0, data: b"" };
+        let old = legacy::encode_to_vec(&Route::default(), &control, Rounding::Daemon).unwrap();
+        let e = from_legacy(&mut Vec::new(), &old, &NativeEnds::default(), Checksum::Off);
+        assert_eq!(e.map_err(|e| (e.what, e.offset)), Err(("ReqControl.opcode", 32)));
     }
 
     #[test]

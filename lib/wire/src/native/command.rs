@@ -24,6 +24,9 @@ pub const REPLY_DMASTER: u32 = RECORD_BASE + operation::REPLY_DMASTER;
 pub const REPLY_ERROR: u32 = RECORD_BASE + operation::REPLY_ERROR;
 /// Message to a SRVID.
 pub const MESSAGE: u32 = RECORD_BASE + operation::REQ_MESSAGE;
+/// Result of a control, from a sender that does not know the opcode any more: a link to a C daemon,
+/// whose replies do not repeat it. The same payload as under the control's own command.
+pub const REPLY_CONTROL: u32 = RECORD_BASE + operation::REPLY_CONTROL;
 /// Heartbeat of a link.
 pub const HEARTBEAT: u32 = RECORD_BASE + operation::REQ_KEEPALIVE;
 /// The existing protocol's name for [`HEARTBEAT`].
@@ -52,25 +55,29 @@ pub const fn control_opcode(command: u32) -> Option<u32> {
     }
 }
 
+/// True for the commands whose packets answer a request, besides those of controls.
+pub const fn is_reply(command: u32) -> bool {
+    matches!(command, REPLY_CALL | REPLY_ERROR | REPLY_CONTROL | ERROR)
+}
+
 /// True for the four record packets that the generation fences (spec/wire.md 3.2).
 pub const fn is_fenced(command: u32) -> bool {
     matches!(command, REQ_CALL | REPLY_CALL | REQ_DMASTER | REPLY_DMASTER)
 }
 
-/// The command of an operation other than a control's.
+/// The command of an operation other than a control request, which has one for each opcode.
 pub const fn from_operation(number: u32) -> Option<u32> {
     match number {
         operation::REQ_CALL..=operation::REQ_MESSAGE
-        | operation::REQ_KEEPALIVE
-        | operation::REQ_TUNNEL => Some(RECORD_BASE + number),
+        | operation::REPLY_CONTROL..=operation::REQ_TUNNEL => Some(RECORD_BASE + number),
         _ => None,
     }
 }
 
-/// The operation of a command other than a control's.
+/// The operation of a command below [`CONTROL_BASE`].
 pub const fn operation(command: u32) -> Option<u32> {
     match command {
-        REQ_CALL..=MESSAGE | HEARTBEAT | TUNNEL => Some(command - RECORD_BASE),
+        REQ_CALL..=MESSAGE | REPLY_CONTROL..=TUNNEL => Some(command - RECORD_BASE),
         _ => None,
     }
 }

@@ -9,6 +9,8 @@ mod node;
 mod record;
 mod script;
 mod statistics;
+#[cfg(test)]
+mod tests;
 mod traverse;
 mod tunable;
 
