@@ -217,3 +217,181 @@ impl Framer {
         target.saturating_sub(buf.len()).clamp(1, MAX_WANT)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Rest;
+    use crate::legacy::{ReqMessage, Rounding, Route};
+    use crate::native::{Checksum, Header};
+    use proptest::prelude::*;
+
+    const DIALECTS: [Dialect; 3] = [Dialect::LegacyClient, Dialect::LegacyNode, Dialect::Native];
+
+    fn packet(dialect: Dialect, payload: &[u8]) -> Vec<u8> {
+        let message = ReqMessage { srvid: 9, data: payload };
+        let rounding = match dialect {
+            Dialect::LegacyClient => Rounding::Exact,
+            Dialect::LegacyNode => Rounding::Daemon,
+            Dialect::Native => {
+                let header = Header::default();
+                return native::encode_to_vec(&header, &Rest(payload), Checksum::On).unwrap();
+            }
+        };
+        legacy::encode_to_vec(&Route::default(), &message, rounding).unwrap()
+    }
+
+    /// Everything the framer yields when the stream arrives in the given pieces.
+    fn drain(framer: &mut Framer, chunks: &[&[u8]]) -> Vec<Result<Vec<u8>, FrameError>> {
+        let mut buf = BytesMut::new();
+        let mut yielded = Vec::new();
+        for chunk in chunks {
+            buf.extend_from_slice(chunk);
+            loop {
+                match framer.next_packet(&mut buf) {
+                    Ok(None) => break,
+                    Ok(Some(packet)) => yielded.push(Ok(packet.to_vec())),
+                    Err(e) => {
+                        yielded.push(Err(e));
+                        if !e.is_skipped(framer.dialect()) {
+                            return yielded;
+                        }
+                    }
+                }
+            }
+        }
+        yielded
+    }
+
+    fn chunked<'s>(stream: &'s [u8], sizes: &[usize]) -> Vec<&'s [u8]> {
+        let mut rest = stream;
+        let mut chunks = Vec::new();
+        for size in sizes.iter().copied().cycle() {
+            let (chunk, tail) = rest.split_at(size.min(rest.len()));
+            chunks.push(chunk);
+            rest = tail;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        chunks
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_packets(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..12),
+            sizes in prop::collection::vec(1usize..90, 1..20),
+        ) {
+            for dialect in DIALECTS {
+                let packets: Vec<_> = payloads.iter().map(|p| packet(dialect, p)).collect();
+                let stream = packets.concat();
+                let mut framer = Framer::new(dialect);
+                let yielded = drain(&mut framer, &chunked(&stream, &sizes));
+                prop_assert_eq!(yielded, packets.into_iter().map(Ok).collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn a_broken_stream_fails_at_the_same_offset_however_it_arrives(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..30), 1..6),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            sizes in prop::collection::vec(1usize..50, 1..20),
+        ) {
+            for dialect in DIALECTS {
+                let mut stream: Vec<u8> =
+                    payloads.iter().flat_map(|p| packet(dialect, p)).collect();
+                let at = at.index(stream.len());
+                stream[at] = byte;
+                let whole = drain(&mut Framer::new(dialect), &[&stream]);
+                let pieces = drain(&mut Framer::new(dialect), &chunked(&stream, &sizes));
+                prop_assert_eq!(whole, pieces);
+            }
+        }
+
+        #[test]
+        fn arbitrary_streams_never_panic(
+            stream in prop::collection::vec(any::<u8>(), 0..300),
+            sizes in prop::collection::vec(1usize..50, 1..20),
+        ) {
+            for dialect in DIALECTS {
+                let mut framer = Framer::with_max_packet(dialect, 1 << 16);
+                let chunks = chunked(&stream, &sizes);
+                drain(&mut framer, &chunks);
+                prop_assert!(framer.want(&stream) >= 1);
+            }
+        }
+    }
+
+    fn fault_of(dialect: Dialect, change: impl FnOnce(&mut Vec<u8>)) -> FrameError {
+        let mut stream = packet(dialect, b"first");
+        let first_len = stream.len() as u64;
+        let mut bad = packet(dialect, b"second");
+        change(&mut bad);
+        stream.append(&mut bad);
+        let error = drain(&mut Framer::with_max_packet(dialect, 4096), &[&stream])
+            .into_iter()
+            .find_map(Result::err)
+            .expect("an error");
+        assert!(error.offset >= first_len);
+        FrameError { offset: error.offset - first_len, ..error }
+    }
+
+    #[test]
+    fn each_fault_has_its_name_and_place() {
+        let set = |at: usize, word: u32| {
+            move |p: &mut Vec<u8>| p[at..at + 4].copy_from_slice(&word.to_le_bytes())
+        };
+        for dialect in DIALECTS {
+            let minimum = dialect.header_size();
+            let e = fault_of(dialect, set(0, 0));
+            assert_eq!(
+                e,
+                FrameError { offset: 0, fault: FrameFault::TooSmall { length: 0, minimum } }
+            );
+            let e = fault_of(dialect, set(0, 5000));
+            assert_eq!(e.fault, FrameFault::TooLarge { length: 5000, limit: 4096 });
+            let e = fault_of(dialect, set(4, 0x4244_5443));
+            assert_eq!(e.offset, 4);
+            assert!(matches!(e.fault, FrameFault::BadMagic { found: 0x4244_5443, .. }));
+            let e = fault_of(dialect, set(8, 7));
+            assert_eq!((e.offset, e.fault), (8, FrameFault::BadVersion { wanted: 1, found: 7 }));
+        }
+        for dialect in [Dialect::LegacyNode, Dialect::Native] {
+            let e = fault_of(dialect, set(0, 61));
+            assert_eq!(e, FrameError { offset: 0, fault: FrameFault::Misaligned { length: 61 } });
+        }
+    }
+
+    #[test]
+    fn a_clients_foreign_packet_is_skipped() {
+        let mut bad = packet(Dialect::LegacyClient, b"bad");
+        bad[4] ^= 0xFF;
+        let good = packet(Dialect::LegacyClient, b"good");
+        let mut framer = Framer::new(Dialect::LegacyClient);
+        let yielded = drain(&mut framer, &[&bad, &good]);
+        assert!(yielded[0].is_err());
+        assert_eq!(yielded[1], Ok(good));
+    }
+
+    #[test]
+    fn memory_follows_the_bytes_that_arrive() {
+        let framer = Framer::new(Dialect::LegacyNode);
+        assert_eq!(framer.want(&[]), 32);
+        let header = legacy::Header { length: 1 << 29, ..legacy::Header::default() };
+        assert_eq!(framer.want(&crate::Encode::to_vec(&header)), MAX_WANT);
+    }
+
+    #[test]
+    fn packets_are_split_off_without_copying() {
+        let stream = [packet(Dialect::Native, b"one"), packet(Dialect::Native, b"two")].concat();
+        let mut buf = BytesMut::from(&stream[..]);
+        let start = buf.as_ptr() as usize;
+        let mut framer = Framer::new(Dialect::Native);
+        let first = framer.next_packet(&mut buf).unwrap().unwrap();
+        let second = framer.next_packet(&mut buf).unwrap().unwrap();
+        assert_eq!(first.as_ptr() as usize, start);
+        assert_eq!(second.as_ptr() as usize, start + first.len());
+    }
+}
