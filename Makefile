@@ -43,7 +43,7 @@ cluster: build ## a shell inside a running cluster (NODES=3)
 
 .PHONY: bench
 bench: build ## our cluster and Debian's in turn: table, target/bench/results.json
-	/usr/bin/python3 tests/bench/bench.py --bin $(BIN) --out target/bench/results.json $(BENCH_ARGS)
+	$(BIN)/bench --out target/bench/results.json $(BENCH_ARGS)
 
 .PHONY: smbtorture
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md

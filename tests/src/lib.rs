@@ -33,3 +33,11 @@ pub use side::Side;
 pub use torture::{expected, Counts, Expected, Verdict};
 pub use wait::{wait_for, wait_until};
 pub use workdir::Workdir;
+
+/// Ends a program of this package: with exit code 0, or with what went wrong and 1.
+pub fn exit_with(result: anyhow::Result<()>) {
+    if let Err(e) = result {
+        eprintln!("{e:#}");
+        std::process::exit(1);
+    }
+}

@@ -4,14 +4,18 @@
 use std::process::Command;
 
 use anyhow::{bail, Result};
-use ctdb_tests::{missing, Cluster, Needs, Options, Side};
+use ctdb_tests::{exit_with, missing, Cluster, Needs, Options, Side};
 
 const USAGE: &str = "usage: cluster [--smbd] NODES [COMMAND ARG...]
 Starts NODES nodes in a network namespace, runs COMMAND (default: a shell) in it with the
 environment of node 0 and CLUSTER=directory, and stops everything when that ends.
 Environment: CTDBD=debian runs the C daemon, CTDBD=PATH another one; KEEP=1 keeps the directory.";
 
-fn main() -> Result<()> {
+fn main() {
+    exit_with(cluster());
+}
+
+fn cluster() -> Result<()> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let smbd = words.first().is_some_and(|w| w == "--smbd");
     if smbd {

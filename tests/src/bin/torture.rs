@@ -7,8 +7,8 @@ use std::fs;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use anyhow::{bail, Result};
-use ctdb_tests::{expected, missing, Cluster, Expected, Needs, Options, Side, Verdict};
+use anyhow::{bail, ensure, Result};
+use ctdb_tests::{exit_with, expected, missing, Cluster, Expected, Needs, Options, Side, Verdict};
 
 const USAGE: &str = "usage: torture [--quick] [--only TEXT] [--report FILE] [--record]
   --quick        only the rows of `make test`
@@ -39,7 +39,11 @@ fn arguments() -> Result<Arguments> {
     Ok(got)
 }
 
-fn main() -> Result<()> {
+fn main() {
+    exit_with(torture());
+}
+
+fn torture() -> Result<()> {
     let args = arguments()?;
     if let Some(why) = missing(Needs::Torture) {
         bail!("{why}");
@@ -92,9 +96,7 @@ fn main() -> Result<()> {
     let different = results.iter().filter(|(_, v)| !v.differences.is_empty()).count();
     let same = results.len() - different;
     println!("{same} tests as expected, {different} not, {:.0} s", started.elapsed().as_secs_f64());
-    if different > 0 {
-        std::process::exit(1);
-    }
+    ensure!(different == 0, "results differ");
     Ok(())
 }
 
