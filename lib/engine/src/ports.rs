@@ -238,8 +238,9 @@ pub trait LocalStore {
 
     /// Reads a record without keeping a lock; the value is header and data. None: absent.
     fn read(&mut self, db: DbId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Visits up to `max` records from `cursor` on and moves it. A record that neither moves nor changes during the
-    /// scan is seen exactly once.
+    /// Visits about `max` records from `cursor` on and moves it. A record that neither moves nor changes during the
+    /// scan is seen exactly once. A chain that a client holds ends the slice early, perhaps without progress: come
+    /// back later.
     fn scan(
         &mut self,
         db: DbId,
@@ -258,7 +259,7 @@ pub trait LocalStore {
     fn sync(&mut self, db: DbId) -> Result<(), StoreError>;
 
     /// The TDB sequence number of the file (counts stores when enabled).
-    fn tdb_seqnum(&self, db: DbId) -> Option<u32>;
+    fn tdb_seqnum(&mut self, db: DbId) -> Option<u32>;
     /// Makes the file count its changes in its sequence number.
     fn enable_seqnum(&mut self, db: DbId) -> Result<(), StoreError>;
     /// Raises the file's sequence number (UPDATE_SEQNUM).
