@@ -1,1 +1,27 @@
-//! Placeholder.
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The client library: clustered databases, locks and messages for programs of one node.
+//!
+//! - [`Client`] is a connection to the local daemon: controls to any node ([`ControlOutcome`]),
+//!   messages ([`Message`]), record calls.
+//! - [`Database`] is an attached database; [`Record`] is one of its records, locked for this
+//!   process. A record that is here is read and written in the mapped file, without the daemon.
+//! - [`Environment`] knows where the daemon's socket is.
+//!
+//! Synchronous, without threads of its own, poll-able: [`Client::fd`] and [`Client::dispatch`] fit
+//! any event loop, the blocking calls wait on top of them until a [`Deadline`].
+
+mod client;
+mod control;
+mod deadline;
+mod error;
+mod message;
+mod paths;
+mod stream;
+mod sys;
+
+pub use client::{CallOutcome, Client, Ticket};
+pub use control::{ControlAddress, ControlOutcome};
+pub use deadline::Deadline;
+pub use error::{Error, Result};
+pub use message::Message;
+pub use paths::Environment;
