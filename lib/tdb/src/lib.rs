@@ -17,21 +17,42 @@
 //! Robust mutexes belong to threads: on a mutex file a lock must be released by the thread that
 //! took it, and that thread must not end while it holds one.
 
+mod access;
+mod check;
 mod error;
+mod fcntl;
 mod flags;
+mod freelist;
 mod freezer;
+mod growth;
 mod handle;
 mod hash;
+mod header;
 mod layout;
+mod lockfile;
+mod locks;
+mod mutex;
+mod open;
 mod options;
+mod orphan;
+mod overlay;
+mod record;
+mod recovery;
+mod registry;
+mod storage;
+mod transaction;
 mod traverse;
 mod waiter;
+mod wipe;
 
+pub use access::LockAccess;
+pub use check::CheckReport;
 pub use error::{Corruption, Error, Result};
 pub use flags::*;
 pub use freezer::{FreezeToken, Freezer};
-pub use handle::{ChainGuard, CheckReport, LockMode, StoreMode, Tdb};
+pub use handle::{LockMode, StoreMode, Tdb};
 pub use hash::{jenkins_hash, old_hash, HashKind};
+pub use locks::ChainGuard;
 pub use options::{LockStyle, OpenOptions};
 pub use traverse::TraverseCursor;
-pub use waiter::{ChainToken, LockAccess, Ticket, WaiterPool};
+pub use waiter::{ChainToken, Ticket, WaiterPool};

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What a handle holds, and taking and giving back its locks (spec/tdb.md 8 and 9).
+
+use std::marker::PhantomData;
+
+use crate::fcntl::Wait;
+use crate::mutex::Never;
+use crate::{Error, LockMode, Result, StoreMode, Tdb, TDB_NOLOCK};
+
+/// A chain (or with `None` the free list) this handle has locked.
+struct HeldList {
+    list: Option<u32>,
+    mode: LockMode,
+    count: u32,
+    /// The real lock belongs to a waiter; releasing it here only forgets it.
+    marked: bool,
+}
+
+/// The lock of the whole database.
+pub(crate) struct HeldAll {
+    pub mode: LockMode,
+    pub count: u32,
+    /// A transaction's shared lock: writes are allowed, because they are buffered.
+    pub upgradable: bool,
+    /// The real lock belongs to a freezer.
+    pub marked: bool,
+}
+
+/// The locks of one handle.
+#[derive(Default)]
+pub(crate) struct HeldLocks {
+    lists: Vec<HeldList>,
+    pub all: Option<HeldAll>,
+}
+
+impl HeldLocks {
+    pub fn new() -> HeldLocks {
+        // Room for the usual depth, so that locking does not allocate.
+        HeldLocks { lists: Vec::with_capacity(8), all: None }
+    }
+
+    /// Whether any chain or the free list is locked.
+    pub fn has_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    fn position(&self, list: Option<u32>) -> Option<usize> {
+        self.lists.iter().position(|held| held.list == list)
+    }
+
+    fn holds_chain(&self) -> bool {
+        self.lists.iter().any(|held| held.list.is_some())
+    }
+}
+
+impl Tdb {
+    pub(crate) fn is_nolock(&self) -> bool {
+        self.flags & TDB_NOLOCK != 0
+    }
+
+    /// Takes a chain or the free list (`None`). `false`: busy.
+    #[inline]
+    pub(crate) fn acquire(
+        &mut self,
+        list: Option<u32>,
+        mode: LockMode,
+        wait: Wait,
+    ) -> Result<bool> {
+        if let Some(all) = &self.held.all {
+            if mode == LockMode::Shared || all.mode == LockMode::Exclusive || all.upgradable {
+                return Ok(true);
+            }
+            return Err(Error::Lock("the whole database is locked shared"));
+        }
+        if let Some(at) = self.held.position(list) {
+            return self.acquire_again(at, mode, wait);
+        }
+        if self.is_nolock() {
+            return Ok(true);
+        }
+        let first = self.held.lists.is_empty();
+        let holds_chain = !first && self.held.holds_chain();
+        loop {
+            if !self.locks.lock_list(list, mode, wait, holds_chain, &Never)? {
+                return Ok(false);
+            }
+            if !first || !self.needs_recovery() {
+                break;
+            }
+            self.locks.unlock_list(list)?;
+            self.recover_as_survivor()?;
+        }
+        self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
+        Ok(true)
+    }
+
+    fn acquire_again(&mut self, at: usize, mode: LockMode, wait: Wait) -> Result<bool> {
+        let held = &self.held.lists[at];
+        if held.mode == LockMode::Shared && mode == LockMode::Exclusive {
+            if self.locks.mutexes.is_none() && !held.marked {
+                let byte = crate::lockfile::list_byte(held.list);
+                if !self.locks.lock_range(LockMode::Exclusive, byte, 1, wait)? {
+                    return Ok(false);
+                }
+            }
+            self.held.lists[at].mode = LockMode::Exclusive;
+        }
+        self.held.lists[at].count += 1;
+        Ok(true)
+    }
+
+    /// Gives back one level of a chain or the free list.
+    #[inline]
+    pub(crate) fn release(&mut self, list: Option<u32>) -> Result<()> {
+        let Some(at) = self.held.position(list) else {
+            if self.held.all.is_some() || self.is_nolock() {
+                return Ok(());
+            }
+            return Err(Error::Lock("unlock of a chain that is not locked"));
+        };
+        let held = &mut self.held.lists[at];
+        held.count -= 1;
+        if held.count > 0 {
+            return Ok(());
+        }
+        let marked = held.marked;
+        self.held.lists.swap_remove(at);
+        if marked {
+            return Ok(());
+        }
+        self.locks.unlock_list(list)
+    }
+
+    /// Enters a chain as held without locking: the lock belongs to a waiter.
+    pub(crate) fn mark_chain(&mut self, chain: u32) -> Result<()> {
+        if self.held.all.is_some() {
+            return Err(Error::Lock("the whole database is locked"));
+        }
+        if let Some(at) = self.held.position(Some(chain)) {
+            if !self.held.lists[at].marked {
+                return Err(Error::Lock("the chain is locked by the handle itself"));
+            }
+            self.held.lists[at].count += 1;
+            return Ok(());
+        }
+        if !self.held.has_lists() && self.needs_recovery() {
+            return Err(Error::Lock("the database needs recovery: release the token and retry"));
+        }
+        self.held.lists.push(HeldList {
+            list: Some(chain),
+            mode: LockMode::Exclusive,
+            count: 1,
+            marked: true,
+        });
+        Ok(())
+    }
+
+    /// Whether work on `chain` in `mode` is covered by a lock this handle holds.
+    #[inline]
+    pub(crate) fn covers(&self, chain: u32, mode: LockMode) -> bool {
+        if let Some(all) = &self.held.all {
+            return mode == LockMode::Shared || all.mode == LockMode::Exclusive || all.upgradable;
+        }
+        if let Some(at) = self.held.position(Some(chain)) {
+            return mode == LockMode::Shared || self.held.lists[at].mode == LockMode::Exclusive;
+        }
+        self.is_nolock()
+    }
+
+    fn checked_chain(&self, chain: u32) -> Result<Option<u32>> {
+        if chain < self.hash_size {
+            Ok(Some(chain))
+        } else {
+            Err(Error::Usage("no such chain"))
+        }
+    }
+
+    /// Waits for a chain's lock and keeps it until `unlock_chain`. Nests.
+    pub fn lock_chain(&mut self, chain: u32, mode: LockMode) -> Result<()> {
+        let list = self.checked_chain(chain)?;
+        self.acquire(list, mode, Wait::Block).map(|_| ())
+    }
+
+    /// Takes a chain's lock if it is free and keeps it until `unlock_chain`; `false` if busy.
+    pub fn try_lock_chain(&mut self, chain: u32, mode: LockMode) -> Result<bool> {
+        let list = self.checked_chain(chain)?;
+        self.acquire(list, mode, Wait::Try)
+    }
+
+    /// Releases one level of `lock_chain`. On a mutex file: on the thread that locked it.
+    pub fn unlock_chain(&mut self, chain: u32) -> Result<()> {
+        let list = self.checked_chain(chain)?;
+        self.release(list)
+    }
+
+    fn guard(&mut self, key: &[u8], mode: LockMode, wait: Wait) -> Result<Option<ChainGuard<'_>>> {
+        let chain = self.chain_of(key);
+        if !self.acquire(Some(chain), mode, wait)? {
+            return Ok(None);
+        }
+        Ok(Some(ChainGuard { tdb: self, chain, _thread: PhantomData }))
+    }
+
+    /// Waits for the exclusive lock of the key's chain.
+    #[inline]
+    pub fn chain_lock(&mut self, key: &[u8]) -> Result<ChainGuard<'_>> {
+        self.guard(key, LockMode::Exclusive, Wait::Block)?.ok_or(Error::WouldBlock)
+    }
+
+    /// Waits for the shared lock of the key's chain.
+    #[inline]
+    pub fn chain_lock_read(&mut self, key: &[u8]) -> Result<ChainGuard<'_>> {
+        self.guard(key, LockMode::Shared, Wait::Block)?.ok_or(Error::WouldBlock)
+    }
+
+    /// The exclusive lock of the key's chain if it is free; `None` if it is busy.
+    pub fn try_chain_lock(&mut self, key: &[u8]) -> Result<Option<ChainGuard<'_>>> {
+        self.guard(key, LockMode::Exclusive, Wait::Try)
+    }
+
+    /// The shared lock of the key's chain if it is free; `None` if it is busy.
+    pub fn try_chain_lock_read(&mut self, key: &[u8]) -> Result<Option<ChainGuard<'_>>> {
+        self.guard(key, LockMode::Shared, Wait::Try)
+    }
+
+    /// Waits for the lock of the whole database (spec/tdb.md 9).
+    pub fn lock_all(&mut self, mode: LockMode) -> Result<()> {
+        self.acquire_all(mode, Wait::Block).map(|_| ())
+    }
+
+    /// Takes the lock of the whole database if it is free; `false` if busy.
+    pub fn try_lock_all(&mut self, mode: LockMode) -> Result<bool> {
+        self.acquire_all(mode, Wait::Try)
+    }
+
+    fn acquire_all(&mut self, mode: LockMode, wait: Wait) -> Result<bool> {
+        if self.read_only {
+            return Err(Error::Lock("read-only handle"));
+        }
+        if let Some(all) = &mut self.held.all {
+            if all.mode == mode || (all.upgradable && mode == LockMode::Exclusive) {
+                all.count += 1;
+                return Ok(true);
+            }
+            return Err(Error::Lock("the whole database is locked in another mode"));
+        }
+        if self.held.has_lists() {
+            return Err(Error::Lock("a chain is locked"));
+        }
+        if !self.lock_all_recovered(mode, wait)? {
+            return Ok(false);
+        }
+        self.held.all = Some(HeldAll { mode, count: 1, upgradable: false, marked: false });
+        Ok(true)
+    }
+
+    /// The real allrecord lock, on a database that needs no recovery.
+    pub(crate) fn lock_all_recovered(&mut self, mode: LockMode, wait: Wait) -> Result<bool> {
+        if self.is_nolock() {
+            return Ok(true);
+        }
+        loop {
+            if !self.locks.lock_all(mode, wait, &Never)? {
+                return Ok(false);
+            }
+            if !self.needs_recovery() {
+                return Ok(true);
+            }
+            self.locks.unlock_all()?;
+            self.recover_as_survivor()?;
+        }
+    }
+
+    /// Releases one level of `lock_all`.
+    pub fn unlock_all(&mut self) -> Result<()> {
+        let Some(all) = &mut self.held.all else {
+            return Err(Error::Lock("the whole database is not locked"));
+        };
+        if all.count > 1 {
+            all.count -= 1;
+            return Ok(());
+        }
+        if all.upgradable || all.marked {
+            return Err(Error::Lock("the lock belongs to a transaction or a freeze"));
+        }
+        self.held.all = None;
+        if self.is_nolock() {
+            return Ok(());
+        }
+        self.locks.unlock_all()
+    }
+
+    /// Gives up every lock; for closing. `true` if all could be given up: a mutex can only be
+    /// unlocked by its thread.
+    pub(crate) fn release_everything(&mut self) -> bool {
+        let mut clean = true;
+        if let Some(all) = self.held.all.take() {
+            if !all.marked && !self.is_nolock() {
+                clean &= self.locks.unlock_all().is_ok();
+            }
+        }
+        for held in std::mem::take(&mut self.held.lists) {
+            if !held.marked {
+                clean &= self.locks.unlock_list(held.list).is_ok();
+            }
+        }
+        clean
+    }
+}
+
+/// One chain lock of a handle; released when dropped.
+///
+/// Must be dropped on the thread that made it.
+pub struct ChainGuard<'a> {
+    tdb: &'a mut Tdb,
+    chain: u32,
+    _thread: PhantomData<*mut ()>,
+}
+
+impl ChainGuard<'_> {
+    fn own_hash(&self, key: &[u8]) -> Result<u32> {
+        let hash = self.tdb.hash(key);
+        if hash % self.tdb.hash_size == self.chain {
+            Ok(hash)
+        } else {
+            Err(Error::Usage("the key belongs to another chain than the locked one"))
+        }
+    }
+
+    /// The value in place, borrowed from the guard.
+    #[inline]
+    pub fn fetch(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
+        let hash = self.own_hash(key)?;
+        self.tdb.value_in_place(key, hash)
+    }
+
+    /// Stores the concatenation of `parts`; in place if it fits.
+    #[inline]
+    pub fn store(&mut self, key: &[u8], parts: &[&[u8]], mode: StoreMode) -> Result<()> {
+        self.own_hash(key)?;
+        self.tdb.store(key, parts, mode)
+    }
+
+    /// Deletes the record; `Error::NotFound` if it does not exist.
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.own_hash(key)?;
+        self.tdb.delete(key)
+    }
+
+    /// The locked chain.
+    pub fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// The handle, for work on other keys of the chain.
+    pub fn tdb(&mut self) -> &mut Tdb {
+        self.tdb
+    }
+}
+
+impl Drop for ChainGuard<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.tdb.release(Some(self.chain)) {
+            log::error!("chain {} not unlocked: {error}", self.chain);
+        }
+    }
+}

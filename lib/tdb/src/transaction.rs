@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Transactions (spec/tdb.md 15).
+//!
+//! Writes are buffered in memory. A commit first makes an undo log durable inside the file, then
+//! writes the changes in place, then invalidates the log:
+//!
+//! ```text
+//! undo data, magic 0   SYNC 1
+//! magic valid          SYNC 2    a crash from here on rolls back
+//! changed blocks       SYNC 3
+//! magic 0              SYNC 4    committed
+//! ```
+
+use std::time::SystemTime;
+
+use crate::fcntl::Wait;
+use crate::layout::*;
+use crate::locks::HeldAll;
+use crate::overlay::BLOCK;
+use crate::storage::Rec;
+use crate::{Error, LockMode, Result, Tdb, TDB_ALLOW_NESTING, TDB_INTERNAL};
+
+/// A running transaction.
+pub(crate) struct Transaction {
+    /// Inner levels.
+    nesting: u32,
+    /// The outermost commit has to fail.
+    failed: bool,
+    /// Data locks are guaranteed by a freeze or by the caller (TDB_NOLOCK).
+    external: bool,
+    /// The open lock is held.
+    open_locked: bool,
+    prepared: Option<Prepared>,
+    /// The recovery area (offset, capacity) that this commit frees and replaces.
+    replaced: Option<(u32, u32)>,
+}
+
+/// What the prepare phase left behind.
+#[derive(Clone, Copy)]
+enum Prepared {
+    /// Nothing was written: the file stays untouched.
+    Empty,
+    /// The undo log of the area at this offset is valid.
+    Logged { area: u32 },
+}
+
+impl Transaction {
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.is_some()
+    }
+}
+
+impl Tdb {
+    /// Starts a transaction, waiting for other writers. Under a freeze no lock is taken.
+    pub fn transaction_start(&mut self) -> Result<()> {
+        self.start(Wait::Block).map(|_| ())
+    }
+
+    /// Starts a transaction unless another process is in one; `false` if busy.
+    pub fn try_transaction_start(&mut self) -> Result<bool> {
+        self.start(Wait::Try)
+    }
+
+    /// Whether a transaction is active on this handle.
+    pub fn in_transaction(&self) -> bool {
+        self.txn.is_some()
+    }
+
+    fn start(&mut self, wait: Wait) -> Result<bool> {
+        if self.read_only || self.flags & TDB_INTERNAL != 0 {
+            return Err(Error::Usage("no transactions on this handle"));
+        }
+        if let Some(txn) = &mut self.txn {
+            if self.flags & TDB_ALLOW_NESTING == 0 {
+                return Err(Error::Nesting);
+            }
+            txn.nesting += 1;
+            return Ok(true);
+        }
+        if self.held.has_lists() {
+            return Err(Error::Lock("a chain is locked"));
+        }
+        let external = match &self.held.all {
+            Some(all) if all.marked => true,
+            Some(_) => return Err(Error::Lock("the whole database is locked")),
+            None => self.is_nolock(),
+        };
+        if !external && !self.take_start_locks(wait)? {
+            return Ok(false);
+        }
+        if let Err(error) = self.io.refresh() {
+            self.drop_transaction_locks(external)?;
+            return Err(error);
+        }
+        self.io.begin_overlay();
+        self.txn = Some(Box::new(Transaction {
+            nesting: 0,
+            failed: false,
+            external,
+            open_locked: false,
+            prepared: None,
+            replaced: None,
+        }));
+        Ok(true)
+    }
+
+    fn take_start_locks(&mut self, wait: Wait) -> Result<bool> {
+        if !self.locks.lock_range(LockMode::Exclusive, LOCK_TRANSACTION, 1, wait)? {
+            return Ok(false);
+        }
+        if let Err(error) = self.lock_all_recovered(LockMode::Shared, Wait::Block) {
+            self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
+            return Err(error);
+        }
+        self.held.all =
+            Some(HeldAll { mode: LockMode::Shared, count: 1, upgradable: true, marked: false });
+        Ok(true)
+    }
+
+    fn drop_transaction_locks(&mut self, external: bool) -> Result<()> {
+        if external {
+            return Ok(());
+        }
+        self.held.all = None;
+        let all = self.locks.unlock_all();
+        self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
+        all
+    }
+
+    /// Makes everything durable that the commit needs, short of the commit itself. On failure the
+    /// transaction is cancelled.
+    pub fn transaction_prepare(&mut self) -> Result<()> {
+        let txn = self.txn.as_ref().ok_or(Error::Usage("no transaction"))?;
+        if txn.nesting > 0 {
+            return Ok(());
+        }
+        match self.prepare() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.cancel_outermost()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare(&mut self) -> Result<()> {
+        let txn = self.txn.as_ref().ok_or(Error::Usage("no transaction"))?;
+        if txn.prepared.is_some() {
+            return Err(Error::Usage("the transaction is prepared already"));
+        }
+        let failed = txn.failed || self.io.overlay.as_ref().is_some_and(|o| o.failed);
+        if failed {
+            return Err(Error::Usage("an inner level of the transaction failed"));
+        }
+        if self.held.has_lists() {
+            return Err(Error::Lock("a chain is locked"));
+        }
+        if self.io.overlay.as_ref().is_none_or(|overlay| overlay.is_empty()) {
+            return self.set_prepared(Prepared::Empty);
+        }
+        self.take_commit_locks()?;
+        let area = self.write_undo_log()?;
+        self.sync_unless_told_not_to()?;
+        // Set before the write: from now on a cancel has to clear the magic.
+        self.set_prepared(Prepared::Logged { area })?;
+        self.write_both(area + 20, &self.io.word_bytes(MAGIC_RECOVERY))?;
+        self.sync_unless_told_not_to()
+    }
+
+    fn set_prepared(&mut self, prepared: Prepared) -> Result<()> {
+        let txn = self.txn.as_mut().ok_or(Error::Usage("no transaction"))?;
+        txn.prepared = Some(prepared);
+        Ok(())
+    }
+
+    /// Everybody out: readers (upgrade) and openers (open lock, also where the data locks are
+    /// guaranteed by others, 25 H6).
+    fn take_commit_locks(&mut self) -> Result<()> {
+        let external = self.txn.as_ref().is_some_and(|t| t.external);
+        if !external {
+            if self.held.all.as_ref().is_some_and(|all| all.count != 1) {
+                return Err(Error::Lock("the whole database is locked inside the transaction"));
+            }
+            self.locks.upgrade_all()?;
+            if let Some(all) = &mut self.held.all {
+                all.mode = LockMode::Exclusive;
+            }
+        }
+        self.locks.lock_range(LockMode::Exclusive, LOCK_OPEN, 1, Wait::Block)?;
+        if let Some(txn) = &mut self.txn {
+            txn.open_locked = true;
+        }
+        Ok(())
+    }
+
+    /// Writes past the buffer, and into the buffered block if there is one: the commit writes
+    /// whole blocks and must not undo this.
+    fn write_both(&mut self, offset: u32, data: &[u8]) -> Result<()> {
+        self.io.write_through(offset, data)?;
+        if let Some(overlay) = &mut self.io.overlay {
+            overlay.patch(offset, data);
+        }
+        Ok(())
+    }
+
+    /// Undo entries for the changed blocks: what was in the file before, without the area itself,
+    /// which must survive its own replay.
+    fn undo_ranges(&self, area: (u32, u32)) -> Vec<(u32, u32)> {
+        let Some(overlay) = &self.io.overlay else {
+            return Vec::new();
+        };
+        let mut ranges = Vec::new();
+        let mut push = |from: u32, to: u32| {
+            if from < to {
+                ranges.push((from, to - from));
+            }
+        };
+        for number in overlay.changed() {
+            let from = number * BLOCK;
+            let to = from.saturating_add(BLOCK).min(overlay.old_size);
+            push(from, to.min(area.0.max(from)));
+            push(from.max(area.1.min(to)), to);
+        }
+        ranges
+    }
+
+    /// Writes the undo log with an idle magic; returns its area.
+    fn write_undo_log(&mut self) -> Result<u32> {
+        let old_size = self.io.overlay.as_ref().map_or(0, |o| o.old_size);
+        let (area, capacity) = self.place_area()?;
+        let ranges = self.undo_ranges((area, area + REC_HEADER + capacity));
+        let bytes: u64 = ranges.iter().map(|(_, len)| 8 + u64::from(*len)).sum::<u64>() + 4;
+        if bytes > u64::from(capacity) {
+            return Err(Error::Usage("recovery area too small"));
+        }
+        let rec = Rec {
+            next: 0,
+            rec_len: capacity,
+            key_len: old_size,
+            data_len: bytes as u32,
+            hash: 0,
+            magic: MAGIC_RECOVERY_IDLE,
+        };
+        self.write_both(area, &self.io.rec_bytes(&rec))?;
+        self.write_both(OFF_RECOVERY_START, &self.io.word_bytes(area))?;
+        let mut log = Vec::with_capacity(bytes as usize);
+        for (offset, len) in ranges {
+            log.extend_from_slice(&self.io.word_bytes(offset));
+            log.extend_from_slice(&self.io.word_bytes(len));
+            let at = log.len();
+            log.resize(at + len as usize, 0);
+            self.io.read_through(offset, &mut log[at..])?;
+        }
+        log.extend_from_slice(&self.io.word_bytes(REC_HEADER + capacity));
+        if (log.len() as u32) < capacity {
+            // The record behind the area must not take old bytes for our tailer (25 H14).
+            self.write_both(area + REC_HEADER + capacity - TAILER, &[0; TAILER as usize])?;
+        }
+        self.write_both(area + REC_HEADER, &log)?;
+        Ok(area)
+    }
+
+    /// Finds or makes the recovery area (15.5 step 5) and makes sure that the file physically has
+    /// all bytes the commit will write. Returns offset and capacity.
+    fn place_area(&mut self) -> Result<(u32, u32)> {
+        let area = self.io.word(OFF_RECOVERY_START)?;
+        let existing = if area == 0 { None } else { self.usable_area(area)? };
+        let mut needed = self.log_size();
+        if let Some(capacity) = existing {
+            if u64::from(capacity) >= needed {
+                let size = self.io.size();
+                self.io.extend_under_overlay(size)?;
+                return Ok((area, capacity));
+            }
+            if area + REC_HEADER + capacity == self.io.size() {
+                return self.extend_area(area, needed);
+            }
+            self.free_record(area, capacity)?;
+            if let Some(txn) = &mut self.txn {
+                txn.replaced = Some((area, capacity));
+            }
+            needed = self.log_size();
+        }
+        let size = self.io.size();
+        self.extend_area(size, needed)
+    }
+
+    fn extend_area(&mut self, area: u32, needed: u64) -> Result<(u32, u32)> {
+        let needed = u32::try_from(needed).map_err(|_| self.no_space(needed))?;
+        let page = crate::mutex::page_size() as u32;
+        let added = crate::growth::growth(self.io.size(), needed.saturating_add(REC_HEADER), page);
+        let end = area.checked_add(added).filter(|_| added >= needed);
+        let end = end.ok_or_else(|| self.no_space(needed.into()))?.max(self.io.size());
+        let capacity = (end - area - REC_HEADER) & !(ALIGN - 1);
+        self.io.extend_under_overlay(area + REC_HEADER + capacity)?;
+        Ok((area, capacity))
+    }
+
+    /// Capacity of the existing area, if it is one.
+    fn usable_area(&mut self, area: u32) -> Result<Option<u32>> {
+        if area < data_start(self.hash_size) || area % ALIGN != 0 {
+            return Ok(None);
+        }
+        let rec = self.io.rec(area)?;
+        let end = u64::from(area) + u64::from(REC_HEADER) + u64::from(rec.rec_len);
+        let sound = matches!(rec.magic, MAGIC_RECOVERY | MAGIC_RECOVERY_IDLE)
+            && rec.rec_len % ALIGN == 0
+            && rec.rec_len >= TAILER
+            && end <= u64::from(self.io.size());
+        Ok(sound.then_some(rec.rec_len))
+    }
+
+    /// Upper bound of the undo log's size: one block may be split in two by the area.
+    fn log_size(&self) -> u64 {
+        let blocks = self.undo_ranges((0, 0));
+        4 + 16 + blocks.iter().map(|(_, len)| 8 + u64::from(*len)).sum::<u64>()
+    }
+
+    /// Commits; when this returns the content is durable (unless TDB_NOSYNC). On failure the
+    /// transaction is cancelled.
+    pub fn transaction_commit(&mut self) -> Result<()> {
+        let txn = self.txn.as_mut().ok_or(Error::Usage("no transaction"))?;
+        if txn.nesting > 0 {
+            txn.nesting -= 1;
+            return Ok(());
+        }
+        if txn.prepared.is_none() {
+            self.transaction_prepare()?;
+        }
+        match self.txn.as_ref().and_then(|t| t.prepared) {
+            Some(Prepared::Logged { area }) => match self.write_changes(area) {
+                Ok(()) => self.finish(),
+                Err(error) => {
+                    self.roll_back()?;
+                    Err(error)
+                }
+            },
+            _ => self.finish(),
+        }
+    }
+
+    fn write_changes(&mut self, area: u32) -> Result<()> {
+        let size = self.io.size();
+        if let Some(overlay) = self.io.overlay.take() {
+            let mut done = Ok(());
+            for number in overlay.changed() {
+                let from = number * BLOCK;
+                let count = size.saturating_sub(from).min(BLOCK) as usize;
+                let block = overlay.block(number).unwrap_or_default();
+                done = done.and_then(|()| self.io.write_through(from, &block[..count]));
+            }
+            self.io.overlay = Some(overlay);
+            done?;
+        }
+        self.sync_unless_told_not_to()?;
+        if let Err(error) = self.io.file.set_modified(SystemTime::now()) {
+            log::warn!("{}: modification time: {error}", self.path().display());
+        }
+        self.io.write_through(area + 20, &self.io.word_bytes(MAGIC_RECOVERY_IDLE))?;
+        self.sync_unless_told_not_to()
+    }
+
+    /// Ends the transaction: buffer and locks.
+    fn finish(&mut self) -> Result<()> {
+        self.io.end_overlay();
+        let Some(txn) = self.txn.take() else {
+            return Ok(());
+        };
+        let refreshed = self.io.refresh();
+        let released = self.drop_transaction_locks(txn.external);
+        if txn.open_locked {
+            self.locks.unlock_range(LOCK_OPEN, 1)?;
+        }
+        refreshed?;
+        released
+    }
+
+    /// The changes could not be written: put the old bytes back.
+    fn roll_back(&mut self) -> Result<()> {
+        self.io.end_overlay();
+        let recovered = self.recover();
+        self.finish()?;
+        recovered
+    }
+
+    /// Drops every change since the start. In an inner level it dooms the whole transaction.
+    pub fn transaction_cancel(&mut self) -> Result<()> {
+        let txn = self.txn.as_mut().ok_or(Error::Usage("no transaction"))?;
+        if txn.nesting > 0 {
+            txn.nesting -= 1;
+            txn.failed = true;
+            return Ok(());
+        }
+        self.cancel_outermost()
+    }
+
+    pub(crate) fn cancel_outermost(&mut self) -> Result<()> {
+        let prepared = self.txn.as_ref().and_then(|t| t.prepared);
+        let exclusive = self.txn.as_ref().is_some_and(|t| t.open_locked);
+        let old_size = self.io.overlay.as_ref().map_or(0, |o| o.old_size);
+        let mut done = Ok(());
+        if let Some(Prepared::Logged { area }) = prepared {
+            done = self.io.write_through(area + 20, &self.io.word_bytes(MAGIC_RECOVERY_IDLE));
+            done = done.and_then(|()| self.sync_unless_told_not_to());
+        }
+        self.io.end_overlay();
+        if exclusive && done.is_ok() {
+            done = self.settle_cancelled(old_size);
+        }
+        self.finish()?;
+        done
+    }
+
+    /// A cancelled prepare may have made the file longer. The space between the old end and a new
+    /// area, or all of it without one, would belong to no record (25 H1): free it.
+    fn settle_cancelled(&mut self, old_size: u32) -> Result<()> {
+        self.io.refresh()?;
+        let size = self.io.size();
+        let area = self.io.word(OFF_RECOVERY_START)?;
+        if let Some((old, capacity)) = self.txn.as_ref().and_then(|t| t.replaced) {
+            if old != area {
+                self.free_record(old, capacity)?;
+            }
+        }
+        let end = if (old_size..size).contains(&area) { area } else { size };
+        let gap = end - old_size;
+        if gap < REC_HEADER + TAILER || old_size % ALIGN != 0 {
+            return Ok(());
+        }
+        // An area that was extended in place begins before the old end and reaches beyond it.
+        if area != 0 && area < old_size {
+            let rec = self.io.rec(area)?;
+            if u64::from(area) + u64::from(REC_HEADER) + u64::from(rec.rec_len)
+                > u64::from(old_size)
+            {
+                return Ok(());
+            }
+        }
+        self.free_record(old_size, (gap - REC_HEADER) & !(ALIGN - 1))
+    }
+}
