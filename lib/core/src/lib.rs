@@ -10,17 +10,22 @@
 //! Synchronous, without threads of its own, poll-able: [`Client::fd`] and [`Client::dispatch`] fit
 //! any event loop, the blocking calls wait on top of them until a [`Deadline`].
 
+mod call;
 mod client;
 mod control;
+mod database;
 mod deadline;
 mod error;
+mod header;
 mod message;
 mod paths;
 mod stream;
 mod sys;
 
+pub use call::RecordCall;
 pub use client::{CallOutcome, Client, Ticket};
 pub use control::{ControlAddress, ControlOutcome};
+pub use database::{attach_id, Database, DatabaseKind, Record};
 pub use deadline::Deadline;
 pub use error::{Error, Result};
 pub use message::Message;

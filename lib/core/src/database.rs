@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! An attached database and its records (spec/database.md 3, 7).
+//!
+//! The fast path: take the record's chain lock in the mapped file, see that this node is data
+//! master, read or write in place, unlock. No daemon and no memory allocation is involved. A record
+//! that is elsewhere is brought here by the daemon first.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ctdb_tdb::{LockMode, LockStyle, OpenOptions, StoreMode, Tdb};
+use ctdb_wire::control::call;
+use ctdb_wire::flags::{call as call_flags, db};
+use ctdb_wire::types::{KeyData, LtdbHeader};
+use ctdb_wire::{Control, Decode, StringZ, Text};
+
+use crate::call::RecordCall;
+use crate::client::Client;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::header::RawHeader;
+use crate::sys::ForkMark;
+
+/// What kind of database an attach asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DatabaseKind {
+    /// Records live on one node at a time; lost with the cluster.
+    #[default]
+    Volatile,
+    /// Every node has all records on disk; written by transactions.
+    Persistent,
+    /// Every node has all records; written by transactions, lost with the cluster.
+    Replicated,
+}
+
+impl DatabaseKind {
+    /// The kind that [`ctdb_wire::flags::db`] flags say.
+    pub fn from_flags(flags: u8) -> DatabaseKind {
+        match flags {
+            f if f & db::PERSISTENT != 0 => DatabaseKind::Persistent,
+            f if f & db::REPLICATED != 0 => DatabaseKind::Replicated,
+            _ => DatabaseKind::Volatile,
+        }
+    }
+}
+
+/// An attached database.
+///
+/// A process has one handle for each database: a second one of the same file is refused by the
+/// engine, because closing it would drop the first one's locks.
+pub struct Database {
+    pub(crate) name: String,
+    id: u32,
+    kind: DatabaseKind,
+    pub(crate) pnn: u32,
+    pub(crate) tdb: Tdb,
+    mark: Arc<ForkMark>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Database { name, id, kind, .. } = self;
+        f.debug_struct("Database").field("name", name).field("id", id).field("kind", kind).finish()
+    }
+}
+
+impl Database {
+    /// Attaches a database, creating it on all nodes if it does not exist, and opens its local
+    /// file with the flags that the daemon uses. All steps together have until the deadline.
+    pub fn attach(
+        client: &mut Client,
+        name: &str,
+        kind: DatabaseKind,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Database> {
+        let deadline = deadline.into();
+        let id = attach_id(client, name, kind, deadline)?;
+        Database::open(client, name, id, kind, deadline)
+    }
+
+    /// Opens the local file of a database that the daemon has attached.
+    pub fn open(
+        client: &mut Client,
+        name: &str,
+        id: u32,
+        kind: DatabaseKind,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Database> {
+        let deadline = deadline.into();
+        let pnn = client.pnn();
+        let path = client.control::<call::GetDbPath, _>(pnn, deadline, &id)?;
+        let path: PathBuf = OsStr::from_bytes(path.as_ref().map_or(&[], Text::as_bytes)).into();
+        if let Some(reason) = client.control::<call::DbGetHealth, _>(pnn, deadline, &id)? {
+            return Err(Error::Unhealthy { db: name.into(), reason: reason.to_string() });
+        }
+        let flags = client.control::<call::DbOpenFlags, _>(pnn, deadline, &id)?;
+        let options = OpenOptions {
+            tdb_flags: flags as u32,
+            lock_style: LockStyle::Posix,
+            ..OpenOptions::default()
+        };
+        let tdb = Tdb::open(&path, &options)
+            .map_err(|source| Error::Tdb { db: name.into(), source })?;
+        Ok(Database { name: name.into(), id, kind, pnn, tdb, mark: client.mark().clone() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its id: the hash of its name.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its kind, as asked for.
+    pub fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// Its local file.
+    pub fn path(&self) -> &Path {
+        self.tdb.path()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.mark.is_own_process() {
+            Ok(())
+        } else {
+            Err(Error::Forked)
+        }
+    }
+
+    #[cold]
+    pub(crate) fn failed(&self, source: ctdb_tdb::Error) -> Error {
+        Error::Tdb { db: self.name.clone(), source }
+    }
+
+    /// Locks a record for this process, wherever it is in the cluster. Nobody else can read or
+    /// write it, and no node can take it away, until the guard is dropped.
+    ///
+    /// The deadline limits the wait for the daemon, not the wait for other local holders of the
+    /// record's lock: that wait has no limit.
+    #[inline]
+    pub fn fetch_lock<'d>(
+        &'d mut self,
+        client: &mut Client,
+        key: &'d [u8],
+        deadline: impl Into<Deadline>,
+    ) -> Result<Record<'d>> {
+        self.check()?;
+        let chain = self.tdb.chain_of(key);
+        if !self.lock_if_owned(key, chain)? {
+            self.bring_here(client, key, chain, deadline.into())?;
+        }
+        Ok(Record { db: self, chain, key })
+    }
+
+    /// Locks a record only if this node is its data master already: `None` otherwise. Never asks
+    /// the daemon.
+    pub fn try_local_lock<'d>(&'d mut self, key: &'d [u8]) -> Result<Option<Record<'d>>> {
+        self.check()?;
+        let chain = self.tdb.chain_of(key);
+        if self.lock_if_owned(key, chain)? {
+            return Ok(Some(Record { db: self, chain, key }));
+        }
+        Ok(None)
+    }
+
+    /// Takes the chain lock and keeps it if the record is this node's to write.
+    #[inline]
+    fn lock_if_owned(&mut self, key: &[u8], chain: u32) -> Result<bool> {
+        if self.kind != DatabaseKind::Volatile {
+            return Err(Error::Usage("records of this kind of database are written by transactions"));
+        }
+        self.tdb.lock_chain(chain, LockMode::Exclusive).map_err(|e| self.failed(e))?;
+        let pnn = self.pnn;
+        let owned = match self.tdb.fetch_locked(key) {
+            Ok(data) => Ok(RawHeader::of(data).is_some_and(|header| header.is_writable_at(pnn))),
+            Err(e) => Err(e),
+        };
+        if let Ok(true) = owned {
+            return Ok(true);
+        }
+        self.tdb.unlock_chain(chain).map_err(|e| self.failed(e))?;
+        owned.map_err(|e| self.failed(e))
+    }
+
+    /// Lets the daemon make this node the data master until the lock finds it so.
+    #[cold]
+    fn bring_here(
+        &mut self,
+        client: &mut Client,
+        key: &[u8],
+        chain: u32,
+        deadline: Deadline,
+    ) -> Result<()> {
+        loop {
+            self.migrate(client, key, call_flags::IMMEDIATE_MIGRATION, deadline)?;
+            if self.lock_if_owned(key, chain)? {
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                return Err(Error::Timeout { what: "record to stay on this node" });
+            }
+        }
+    }
+
+    fn migrate(
+        &mut self,
+        client: &mut Client,
+        key: &[u8],
+        flags: u32,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let request = RecordCall { db_id: self.id, function: call_flags::NULL, flags, key };
+        let outcome = client.call(&request, deadline)?;
+        if outcome.status != 0 {
+            return Err(Error::Call { db: self.name.clone(), status: outcome.status });
+        }
+        Ok(())
+    }
+
+    /// Reads a record of a volatile database without becoming its data master, where the database
+    /// allows read-only copies; otherwise the record migrates here. `None`: no value.
+    pub fn fetch_readonly(
+        &mut self,
+        client: &mut Client,
+        key: &[u8],
+        deadline: impl Into<Deadline>,
+    ) -> Result<Option<Vec<u8>>> {
+        self.check()?;
+        let deadline = deadline.into();
+        let flags = call_flags::IMMEDIATE_MIGRATION | call_flags::WANT_READONLY;
+        loop {
+            if let Some(value) = self.usable_copy(key)? {
+                return Ok(value);
+            }
+            self.migrate(client, key, flags, deadline)?;
+            if deadline.has_passed() {
+                return Err(Error::Timeout { what: "read-only copy" });
+            }
+        }
+    }
+
+    /// The value of the local copy if it may be read.
+    fn usable_copy(&mut self, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+        let pnn = self.pnn;
+        let parsed = self.tdb.parse(key, |data| {
+            let header = RawHeader::of(Some(data))?;
+            let value = header.is_readable_at(pnn).then(|| header.value(data).to_vec())?;
+            Some((!value.is_empty()).then_some(value))
+        });
+        Ok(parsed.map_err(|e| self.failed(e))?.flatten())
+    }
+
+    /// The local copy of a record as it is in the file, whoever is its data master. This is how
+    /// records of persistent databases are read.
+    pub fn read_local(&mut self, key: &[u8]) -> Result<Option<(LtdbHeader, Vec<u8>)>> {
+        self.check()?;
+        let parsed = self.tdb.parse(key, split).map_err(|e| self.failed(e))?;
+        match parsed {
+            None => Ok(None),
+            Some(Ok(found)) => Ok(Some(found)),
+            Some(Err(found)) => Err(Error::ShortRecord { db: self.name.clone(), found }),
+        }
+    }
+
+    /// Visits every record of the local file with its header, until `visit` returns `false`.
+    /// Returns how many were visited.
+    pub fn traverse_local(
+        &mut self,
+        mut visit: impl FnMut(&[u8], LtdbHeader, &[u8]) -> bool,
+    ) -> Result<u64> {
+        self.check()?;
+        let mut short = None;
+        let visited = self.tdb.traverse(|key, data| match LtdbHeader::from_prefix(data) {
+            Ok(header) => visit(key, header, data.get(LtdbHeader::SIZE..).unwrap_or_default()),
+            Err(_) => {
+                short = Some(data.len());
+                false
+            }
+        });
+        let visited = visited.map_err(|e| self.failed(e))?;
+        match short {
+            Some(found) => Err(Error::ShortRecord { db: self.name.clone(), found }),
+            None => Ok(visited),
+        }
+    }
+}
+
+fn split(data: &[u8]) -> std::result::Result<(LtdbHeader, Vec<u8>), usize> {
+    let header = LtdbHeader::from_prefix(data).map_err(|_| data.len())?;
+    Ok((header, data.get(LtdbHeader::SIZE..).unwrap_or_default().to_vec()))
+}
+
+/// Sends the attach control of a kind; the answer is the database's id.
+pub fn attach_id(
+    client: &mut Client,
+    name: &str,
+    kind: DatabaseKind,
+    deadline: impl Into<Deadline>,
+) -> Result<u32> {
+    fn ask<C>(client: &mut Client, name: &str, deadline: Deadline) -> Result<u32>
+    where
+        C: for<'a> Control<Request<'a> = StringZ, Reply<'a> = u32>,
+    {
+        client.control::<C, u32>(client.pnn(), deadline, &StringZ(name.into()))
+    }
+    let deadline = deadline.into();
+    match kind {
+        DatabaseKind::Volatile => ask::<call::DbAttach>(client, name, deadline),
+        DatabaseKind::Persistent => ask::<call::DbAttachPersistent>(client, name, deadline),
+        DatabaseKind::Replicated => ask::<call::DbAttachReplicated>(client, name, deadline),
+    }
+}
+
+/// A record of a volatile database that this process has locked; unlocked when dropped.
+pub struct Record<'d> {
+    db: &'d mut Database,
+    chain: u32,
+    key: &'d [u8],
+}
+
+impl Record<'_> {
+    /// The record's key.
+    pub fn key(&self) -> &[u8] {
+        self.key
+    }
+
+    /// Its value, in place. A record that does not exist has an empty value.
+    #[inline]
+    pub fn value(&mut self) -> Result<&[u8]> {
+        match self.db.tdb.fetch_locked(self.key) {
+            Ok(data) => Ok(data.and_then(|data| data.get(LtdbHeader::SIZE..)).unwrap_or_default()),
+            Err(source) => Err(Error::Tdb { db: self.db.name.clone(), source }),
+        }
+    }
+
+    fn raw_header(&mut self) -> Result<RawHeader> {
+        let data = self.db.tdb.fetch_locked(self.key);
+        match data.map(RawHeader::of) {
+            Ok(header) => Ok(header.unwrap_or_default()),
+            Err(e) => Err(self.db.failed(e)),
+        }
+    }
+
+    /// Its header.
+    pub fn header(&mut self) -> Result<LtdbHeader> {
+        let raw = self.raw_header()?;
+        LtdbHeader::from_prefix(raw.as_bytes())
+            .map_err(|source| Error::Malformed { what: "record header", source })
+    }
+
+    /// Replaces its value; the header stays as it is: sequence numbers are the daemons' business.
+    #[inline]
+    pub fn store(&mut self, value: &[u8]) -> Result<()> {
+        let header = self.raw_header()?;
+        self.write(&header, value)
+    }
+
+    /// Replaces header and value. For tools: a wrong header loses data in the next recovery.
+    pub fn store_with_header(&mut self, header: &LtdbHeader, value: &[u8]) -> Result<()> {
+        self.write(&RawHeader::from(header), value)
+    }
+
+    #[inline]
+    fn write(&mut self, header: &RawHeader, value: &[u8]) -> Result<()> {
+        let parts = [header.as_bytes(), value];
+        self.db.tdb.store(self.key, &parts, StoreMode::Replace).map_err(|e| self.db.failed(e))
+    }
+
+    /// Empties the record and tells the daemon, which deletes it when no node needs it any more.
+    /// Waits for the daemon's answer with the lock held.
+    pub fn delete(mut self, client: &mut Client, deadline: impl Into<Deadline>) -> Result<()> {
+        let raw = self.raw_header()?;
+        self.write(&raw, &[])?;
+        let header = self.header()?;
+        let request = KeyData { db_id: self.db.id, header, key: self.key };
+        let pnn = client.pnn();
+        client.control::<call::ScheduleForDeletion, ()>(pnn, deadline, &request)
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        // A child process has the guard's memory but not its lock.
+        if self.db.mark.is_own_process() {
+            if let Err(e) = self.db.tdb.unlock_chain(self.chain) {
+                log::error!("database {}: record not unlocked: {e}", self.db.name);
+            }
+        }
+    }
+}
+
