@@ -7,6 +7,7 @@ use ctdb_engine::packet::{Body, Endpoint, Packet};
 use ctdb_engine::view::NodeView;
 use ctdb_host::hot::codec;
 use ctdb_host::hot::links::{LinkEvent, Links};
+use ctdb_host::hot::Ready;
 use mio::{Events, Poll};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -51,13 +52,10 @@ impl Node {
         let mut out = Vec::new();
         self.poll.poll(&mut events, Some(Duration::from_millis(1))).unwrap();
         for e in &events {
-            self.links.ready(e.token(), e.is_writable(), &mut scratch, &mut out);
-            if e.is_writable() && e.is_readable() {
-                self.links.ready(e.token(), false, &mut scratch, &mut out);
-            }
+            self.links.ready(e.token(), Ready::of(e), &mut scratch, &mut out);
         }
         for token in self.links.take_unread() {
-            self.links.ready(token, false, &mut scratch, &mut out);
+            self.links.ready(token, Ready::to_read(), &mut scratch, &mut out);
         }
         self.links.tick(Instant::now());
         self.links.flush(&mut out);

@@ -4,6 +4,7 @@
 use crate::hot::codec;
 use crate::hot::inbuf::{InBuf, ReadState};
 use crate::hot::outbuf::OutBuf;
+use crate::hot::Ready;
 use ctdb_engine::packet::{endpoint, ClientId};
 use ctdb_engine::ports::ClientPacket;
 use ctdb_wire::frame::Dialect;
@@ -116,7 +117,7 @@ impl Clients {
     pub fn ready(
         &mut self,
         token: Token,
-        writable: bool,
+        ready: Ready,
         scratch: &mut [u8],
         events: &mut Vec<ClientEvent>,
     ) {
@@ -124,15 +125,18 @@ impl Clients {
             return self.accept(events);
         }
         let client = (token.0 & !TOKEN_BIT) as ClientId;
-        if writable {
+        if ready.writable {
             self.flush_client(client, events);
+        }
+        if !ready.readable {
+            return;
         }
         let Some(c) = self.clients.get_mut(&client) else { return };
         let state = c.input.read(&mut c.stream, scratch);
         self.take_packets(client, events);
         match state {
-            Ok(ReadState::Drained) => {}
-            Ok(ReadState::More) => self.unread.push(token),
+            Ok(ReadState::Drained) if !ready.closed => {}
+            Ok(ReadState::Drained | ReadState::More) => self.unread.push(token),
             Ok(ReadState::Closed) => self.close(client, events),
             Err(e) => {
                 log::debug!("client {client}: {e}");

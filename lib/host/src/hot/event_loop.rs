@@ -10,6 +10,7 @@ use crate::hot::clients::{self, ClientEvent, Clients};
 use crate::hot::inbuf::SCRATCH;
 use crate::hot::links::{self, LinkEvent, Links};
 use crate::hot::os;
+use crate::hot::Ready;
 use crate::store::Store;
 use crossbeam_channel::Receiver;
 use ctdb_engine::packet::{ClientId, Packet, Pnn};
@@ -224,12 +225,12 @@ impl HotThread {
         self.ports.generation = self.daemon.view().generation;
         for token in self.ports.links.take_unread() {
             busy = true;
-            self.ports.links.ready(token, false, &mut self.scratch, &mut self.ports.link_events);
+            self.link_ready(token, Ready::to_read());
         }
         if !self.is_pushing_back() {
             for token in self.ports.clients.take_unread() {
                 busy = true;
-                self.client_ready(token, false);
+                self.client_ready(token, Ready::to_read());
             }
         }
         for event in events.iter() {
@@ -238,23 +239,9 @@ impl HotThread {
             if token == WAKER {
                 self.take_news();
             } else if token.0 & links::TOKEN_BIT != 0 {
-                let writable = event.is_writable();
-                self.ports.links.ready(
-                    token,
-                    writable,
-                    &mut self.scratch,
-                    &mut self.ports.link_events,
-                );
-                if writable && event.is_readable() {
-                    self.ports.links.ready(
-                        token,
-                        false,
-                        &mut self.scratch,
-                        &mut self.ports.link_events,
-                    );
-                }
+                self.link_ready(token, Ready::of(event));
             } else if token.0 & clients::TOKEN_BIT != 0 {
-                self.client_ready(token, event.is_writable());
+                self.client_ready(token, Ready::of(event));
             }
         }
         events.clear();
@@ -265,11 +252,16 @@ impl HotThread {
         Ok(busy)
     }
 
-    fn client_ready(&mut self, token: Token, writable: bool) {
-        if token != clients::LISTENER && !writable && self.is_pushing_back() {
-            return self.ports.clients.postpone(token);
+    fn link_ready(&mut self, token: Token, ready: Ready) {
+        self.ports.links.ready(token, ready, &mut self.scratch, &mut self.ports.link_events);
+    }
+
+    fn client_ready(&mut self, token: Token, mut ready: Ready) {
+        if ready.readable && token != clients::LISTENER && self.is_pushing_back() {
+            self.ports.clients.postpone(token);
+            ready.readable = false;
         }
-        self.ports.clients.ready(token, writable, &mut self.scratch, &mut self.ports.client_events);
+        self.ports.clients.ready(token, ready, &mut self.scratch, &mut self.ports.client_events);
     }
 
     fn is_pushing_back(&self) -> bool {

@@ -8,6 +8,7 @@
 use crate::hot::codec;
 use crate::hot::inbuf::{InBuf, ReadState};
 use crate::hot::outbuf::OutBuf;
+use crate::hot::Ready;
 use bytes::Bytes;
 use ctdb_engine::packet::{Packet, Pnn};
 use ctdb_engine::view::{flags, NodeView};
@@ -252,16 +253,16 @@ impl Links {
     pub fn ready(
         &mut self,
         token: Token,
-        writable: bool,
+        ready: Ready,
         scratch: &mut [u8],
         events: &mut Vec<LinkEvent>,
     ) {
         if token == LISTENER {
             self.accept();
         } else if let Some(&pnn) = self.outgoing_by_token.get(&token.0) {
-            self.outgoing_ready(pnn, writable, events);
+            self.outgoing_ready(pnn, ready, events);
         } else {
-            self.incoming_ready(token, scratch, events);
+            self.incoming_ready(token, ready, scratch, events);
         }
     }
 
@@ -295,7 +296,7 @@ impl Links {
         }
     }
 
-    fn outgoing_ready(&mut self, pnn: Pnn, writable: bool, events: &mut Vec<LinkEvent>) {
+    fn outgoing_ready(&mut self, pnn: Pnn, ready: Ready, events: &mut Vec<LinkEvent>) {
         let now = Instant::now();
         let Some(peer) = self.peers.get_mut(pnn as usize) else { return };
         let failure: io::Result<()> = match &mut peer.outgoing {
@@ -309,9 +310,8 @@ impl Links {
                 }
             },
             Outgoing::Up { stream, .. } => {
-                if writable {
-                    self.flush_peer(pnn, events);
-                    return;
+                if ready.writable && !ready.readable {
+                    return self.flush_peer(pnn, events);
                 }
                 // Nothing may be sent backwards (spec/cluster.md 5.5): any byte or end ends the link.
                 match std::io::Read::read(stream, &mut [0u8; 1]) {
@@ -322,8 +322,10 @@ impl Links {
                 }
             }
         };
-        if let Err(e) = failure {
-            self.reset(pnn, &format!("own connection: {e}"), events);
+        match failure {
+            Err(e) => self.reset(pnn, &format!("own connection: {e}"), events),
+            Ok(()) if ready.writable => self.flush_peer(pnn, events),
+            Ok(()) => {}
         }
     }
 
@@ -352,7 +354,13 @@ impl Links {
         self.report(pnn, events);
     }
 
-    fn incoming_ready(&mut self, token: Token, scratch: &mut [u8], events: &mut Vec<LinkEvent>) {
+    fn incoming_ready(
+        &mut self,
+        token: Token,
+        ready: Ready,
+        scratch: &mut [u8],
+        events: &mut Vec<LinkEvent>,
+    ) {
         let Some(incoming) = self.incoming.get_mut(&token.0) else { return };
         let state = incoming.input.read(&mut incoming.stream, scratch);
         loop {
@@ -372,8 +380,8 @@ impl Links {
             }
         }
         match state {
-            Ok(ReadState::Drained) => {}
-            Ok(ReadState::More) => self.unread.push(token),
+            Ok(ReadState::Drained) if !ready.closed => {}
+            Ok(ReadState::Drained | ReadState::More) => self.unread.push(token),
             Ok(ReadState::Closed) => self.end_incoming(token, "peer closed the connection", events),
             Err(e) => self.end_incoming(token, &format!("peer's connection: {e}"), events),
         }

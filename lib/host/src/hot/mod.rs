@@ -15,5 +15,29 @@ pub mod links;
 pub(crate) mod os;
 pub mod outbuf;
 
+/// What a stream is ready for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ready {
+    /// It takes more bytes, or has connected.
+    pub writable: bool,
+    /// It has bytes, or its end or an error is there to be read.
+    pub readable: bool,
+    /// Its end is there behind the bytes: no further event will tell.
+    pub closed: bool,
+}
+
+impl Ready {
+    /// Of an event of the poll.
+    pub fn of(event: &mio::event::Event) -> Ready {
+        let closed = event.is_read_closed() || event.is_error();
+        Ready { writable: event.is_writable(), readable: event.is_readable() || closed, closed }
+    }
+
+    /// Only readable.
+    pub fn to_read() -> Ready {
+        Ready { readable: true, ..Ready::default() }
+    }
+}
+
 pub use background::{Background, Notifier};
 pub use event_loop::{HotThread, Parts, Process, WAKER};
