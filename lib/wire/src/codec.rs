@@ -189,12 +189,14 @@ impl<'a, T: Decode<'a>> Decode<'a> for Vec<T> {
     }
 }
 
-/// Reads `count` elements, after checking the count against the bytes that are left.
+/// Reads `count` elements, after checking the count against the bytes that are left. So the memory
+/// it allocates is at most twice the size of the packet.
 pub(crate) fn decode_elements<'a, T: Decode<'a>>(
     r: &mut Reader<'a>,
     count: u32,
 ) -> Result<Vec<T>, Error> {
-    let count = r.check_count(count, T::MIN_SIZE.max(1))?;
+    const { assert!(T::MIN_SIZE > 0 && size_of::<T>() <= 2 * T::MIN_SIZE) };
+    let count = r.check_count(count, T::MIN_SIZE)?;
     let mut elements = Vec::with_capacity(count);
     for _ in 0..count {
         elements.push(T::decode(r)?);

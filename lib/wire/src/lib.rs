@@ -8,6 +8,35 @@
 //!
 //! Decoders borrow from the packet, never panic, never allocate more than the packet justifies, and
 //! report what is malformed, where, and what was expected ([`Error`]).
+//!
+//! A client asks its daemon for the nodes:
+//!
+//! ```
+//! use ctdb_wire::control::{call, Control};
+//! use ctdb_wire::flags::pnn;
+//! use ctdb_wire::legacy::{self, Packet, ReplyControl, Rounding, Route, TypedControl};
+//! use ctdb_wire::types::NodeMap;
+//! use ctdb_wire::Encode;
+//!
+//! # fn main() -> Result<(), ctdb_wire::Error> {
+//! let route = Route { destnode: pnn::CURRENT_NODE, srcnode: pnn::UNKNOWN, reqid: 1, generation: 0 };
+//! let mut out = Vec::new();
+//! let request = TypedControl::of::<call::GetNodemap>(&());
+//! legacy::encode(&mut out, &route, &request, Rounding::Eight)?;
+//! assert_eq!(out.len(), 64);
+//!
+//! # let data = NodeMap { node: Vec::new() }.to_vec();
+//! # let reply = ReplyControl { status: 0, data: &data, errormsg: b"" };
+//! # let received = legacy::encode_to_vec(&route, &reply, Rounding::Daemon)?;
+//! let (header, packet) = Packet::decode(&received)?; // borrows from `received`
+//! if let Packet::ReplyControl(reply) = packet {
+//!     assert_eq!(header.route.reqid, 1);
+//!     let map: NodeMap = call::GetNodemap::decode_reply(reply.data)?;
+//!     assert!(map.node.is_empty());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 #[macro_use]

@@ -4,6 +4,7 @@
 mod body;
 mod header;
 pub(crate) mod packet;
+mod typed;
 
 pub use body::{
     Body, ReplyCall, ReplyControl, ReplyDmaster, ReplyError, ReqCall, ReqControl, ReqDmaster,
@@ -11,3 +12,4 @@ pub use body::{
 };
 pub use header::{operation, Header, Route, HEADER_SIZE, MAGIC, VERSION};
 pub use packet::{encode, encode_to_vec, Packet, Rounding};
+pub use typed::{TypedControl, TypedMessage, TypedReply};

@@ -60,7 +60,7 @@ impl<T: Encode> Encode for RestList<T> {
 impl<'a, T: Decode<'a>> Decode<'a> for RestList<T> {
     const MIN_SIZE: usize = 0;
     fn decode(r: &mut Reader<'a>) -> Result<Self, Error> {
-        let count = r.remaining() / T::MIN_SIZE.max(1);
+        let count = r.remaining() / T::MIN_SIZE;
         decode_elements(r, u32::try_from(count).unwrap_or(u32::MAX)).map(|elements| {
             r.take_rest();
             RestList(elements)
