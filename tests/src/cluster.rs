@@ -85,7 +85,8 @@ pub struct Node {
     pub ctdbd: Option<Daemon>,
     /// The running smbd.
     pub smbd: Option<Daemon>,
-    pub(crate) side: Side,
+    /// Whose programs it runs.
+    pub side: Side,
 }
 
 impl Node {

@@ -25,7 +25,7 @@ mod workdir;
 pub use cluster::{Cluster, Node, Options};
 pub use command::{run, run_ok, Outcome};
 pub use daemon::Daemon;
-pub use netns::Netns;
+pub use netns::{private_mounts, Netns};
 pub use requirements::{missing, skip, Needs};
 pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER};
 pub use shape::like;

@@ -50,3 +50,10 @@ impl Netns {
         .collect()
     }
 }
+
+/// Gives the calling thread mounts of its own, so that what it mounts goes away with it.
+pub fn private_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("mounts of its own (needs root)")?;
+    run_ok(Command::new("mount").args(["--make-rprivate", "/"]), Duration::from_secs(10))?;
+    Ok(())
+}

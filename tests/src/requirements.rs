@@ -52,6 +52,6 @@ pub fn skip(needs: Needs) -> bool {
     let Some(why) = missing(needs) else { return false };
     let test = std::thread::current().name().unwrap_or("test").to_string();
     assert!(std::env::var_os("CTDB_TESTS_REQUIRE").is_none(), "{test} would be skipped: {why}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    let _ = std::io::stderr().write_all(format!("SKIPPED {test}: {why}\n").as_bytes());
     true
 }
