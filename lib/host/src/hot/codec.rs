@@ -181,10 +181,10 @@ pub fn encode_native(out: &mut Vec<u8>, packet: &Packet) -> Result<(), Error> {
         Body::Control(c) => {
             let flags = if c.flags & CTRL_FLAG_NOREPLY != 0 { flag::NOREPLY } else { 0 };
             let command = command::control(c.opcode).unwrap_or(command::CONTROL_END - 1);
-            put(command, flags, &control(c))
+            put(command, flags, &native::ControlPayload::from(&control(c)))
         }
         Body::ControlReply(c) => put(
-            command::CONTROL_BASE,
+            command::REPLY_CONTROL,
             flag::REPLY,
             &legacy::ReplyControl { status: c.status, data: &c.data, errormsg: c.error.as_bytes() },
         ),
@@ -263,7 +263,9 @@ pub fn decode_native(buf: &Bytes) -> Result<Option<Packet>, Error> {
             let t: legacy::ReqTunnel<'_> = p.payload_as()?;
             Body::Tunnel { tunnel_id: t.tunnel_id, flags: t.flags, data: buf.slice_ref(t.data) }
         }
-        c if command::control_opcode(c).is_some() && h.is_reply() => {
+        c if c == command::REPLY_CONTROL
+            || command::control_opcode(c).is_some() && h.is_reply() =>
+        {
             let r: legacy::ReplyControl<'_> = p.payload_as()?;
             Body::ControlReply(ControlReply {
                 status: r.status,
@@ -271,17 +273,19 @@ pub fn decode_native(buf: &Bytes) -> Result<Option<Packet>, Error> {
                 error: text(r.errormsg),
             })
         }
-        c if command::control_opcode(c).is_some() => {
-            let r: legacy::ReqControl<'_> = p.payload_as()?;
-            Body::Control(Control {
-                opcode: r.opcode,
-                srvid: r.srvid,
-                client_id: r.client_id,
-                flags: r.flags,
-                data: buf.slice_ref(r.data),
-            })
-        }
-        _ => return Ok(None),
+        c => match command::control_opcode(c) {
+            Some(opcode) => {
+                let r = p.payload_as::<native::ControlPayload<'_>>()?.with_opcode(opcode);
+                Body::Control(Control {
+                    opcode: r.opcode,
+                    srvid: r.srvid,
+                    client_id: r.client_id,
+                    flags: r.flags,
+                    data: buf.slice_ref(r.data),
+                })
+            }
+            None => return Ok(None),
+        },
     };
     Ok(Some(Packet {
         dst: Endpoint { node: h.dst.node, id: h.dst.id },
@@ -315,6 +319,22 @@ pub fn encode_hello(out: &mut Vec<u8>, from: u32, to: u32, boot: u64) {
     if native::encode(out, &header, &hello, CHECKSUM).is_err() {
         out.truncate(before); // cannot happen: the packet is 80 bytes
     }
+}
+
+/// Appends the answer to a request whose command this release does not know (docs/protocol.md): an error reply, since
+/// a newer peer must learn of it. Nothing, if `buf` is a reply or wants none.
+pub fn refuse_unknown(out: &mut Vec<u8>, buf: &[u8]) -> Result<(), Error> {
+    let p = native::Packet::decode(buf, CHECKSUM)?;
+    if p.header.is_reply() || p.header.flags & flag::NOREPLY != 0 {
+        return Ok(());
+    }
+    let error = native::ErrorReply {
+        status: -libc::ENOSYS,
+        command: p.header.command,
+        message: b"unknown command",
+    };
+    let header = Header { command: command::ERROR, ..p.header.reply() };
+    native::encode(out, &header, &error, CHECKSUM)
 }
 
 /// The first packet of a link, if `buf` is one.

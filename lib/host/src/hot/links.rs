@@ -165,13 +165,21 @@ impl Links {
 
     /// Queues a packet; dropped if the own stream to `to` is not up.
     pub fn send(&mut self, to: Pnn, packet: &Packet) {
+        self.put(to, |out| codec::encode_native(out, packet));
+    }
+
+    fn refuse_unknown(&mut self, to: Pnn, packet: &[u8]) {
+        log::debug!("node {to} sent a packet with an unknown command");
+        self.put(to, |out| codec::refuse_unknown(out, packet));
+    }
+
+    fn put(&mut self, to: Pnn, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), ctdb_wire::Error>) {
         let Some(peer) = self.peers.get_mut(to as usize) else { return };
         if !matches!(peer.outgoing, Outgoing::Up { .. }) {
             return;
         }
-        if let Err(e) = codec::encode_native(peer.out.tail(), packet) {
-            log::error!("packet for node {to} cannot be encoded: {e}");
-            return;
+        if let Err(e) = encode(peer.out.tail()) {
+            return log::error!("packet for node {to} cannot be encoded: {e}");
         }
         if !peer.dirty {
             peer.dirty = true;
@@ -372,9 +380,9 @@ impl Links {
             };
             match incoming.peer {
                 None => self.greet(token, &packet, events),
-                Some(_) => match codec::decode_native(&packet) {
+                Some(pnn) => match codec::decode_native(&packet) {
                     Ok(Some(packet)) => events.push(LinkEvent::Packet(packet)),
-                    Ok(None) => log::debug!("ignored a packet with an unknown command"),
+                    Ok(None) => self.refuse_unknown(pnn, &packet),
                     Err(e) => return self.malformed(token, &e.to_string(), events),
                 },
             }
