@@ -24,6 +24,7 @@ pub mod diagnostic;
 pub mod hot;
 pub mod level;
 pub mod logging;
+pub mod node;
 pub mod nodes_file;
 pub mod own_address;
 pub mod paths;

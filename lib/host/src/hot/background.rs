@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What other threads tell the hot thread.
 
+use crate::cluster_lock::LockNews;
+use crate::signals::Signal;
 use crossbeam_channel::{Receiver, Sender};
 use ctdb_engine::packet::DbId;
-use ctdb_engine::ports::{LockEvent, WriteOutcome};
+use ctdb_engine::ports::WriteOutcome;
 use ctdb_tdb::{ChainToken, FreezeToken, Tdb};
 use std::sync::Arc;
 
@@ -52,9 +54,9 @@ pub enum Background {
         tdb: Box<Tdb>,
     },
     /// News of the cluster lock.
-    Lock(LockEvent),
+    Lock(LockNews),
     /// A signal arrived.
-    Signal(i32),
+    Signal(Signal),
 }
 
 /// Sends news to the hot thread and wakes it. Cheap to clone.

@@ -5,16 +5,18 @@
 //! before it sleeps, giving the processor to others between polls; with nothing to do it sleeps until the next
 //! deadline. What waits (locks, disks, child processes) is done by other threads, which send news.
 
+use crate::cluster_lock::LockNews;
 use crate::hot::background::{Background, Notifier};
 use crate::hot::clients::{self, ClientEvent, Clients};
 use crate::hot::inbuf::SCRATCH;
 use crate::hot::links::{self, LinkEvent, Links};
 use crate::hot::os;
 use crate::hot::Ready;
+use crate::signals::Signal;
 use crate::store::Store;
 use crossbeam_channel::Receiver;
 use ctdb_engine::packet::{ClientId, Packet, Pnn};
-use ctdb_engine::ports::{ClientPacket, LocalStore, LockRequest, Ports};
+use ctdb_engine::ports::{ClientPacket, LocalStore, LockEvent, LockRequest, Ports};
 use ctdb_engine::time::{Time, WallTime};
 use ctdb_engine::view::NodeView;
 use ctdb_engine::{Daemon, Input};
@@ -36,6 +38,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 pub trait Process {
     /// See [`Ports::cluster_lock`]; answers come as [`Background::Lock`].
     fn cluster_lock(&mut self, request: LockRequest);
+    /// The event in the helper's news, unless the request is no longer current.
+    fn lock_news(&mut self, news: LockNews) -> Option<LockEvent>;
     /// See [`Ports::read_nodes`].
     fn read_nodes(&mut self) -> Result<Vec<NodeView>, String>;
     /// See [`Ports::log_level`].
@@ -43,7 +47,7 @@ pub trait Process {
     /// See [`Ports::set_log_level`].
     fn set_log_level(&mut self, level: i32);
     /// A signal arrived that the engine has no part in (SIGHUP: reopen logs).
-    fn signal(&mut self, signal: i32);
+    fn signal(&mut self, signal: Signal);
 }
 
 struct HostPorts {
@@ -271,8 +275,10 @@ impl HotThread {
     fn take_news(&mut self) {
         while let Ok(news) = self.news.try_recv() {
             let input = match news {
-                Background::Lock(event) => Some(Input::ClusterLock(event)),
-                Background::Signal(libc::SIGTERM | libc::SIGINT) => Some(Input::Terminate),
+                Background::Lock(news) => {
+                    self.ports.process.lock_news(news).map(Input::ClusterLock)
+                }
+                Background::Signal(Signal::Terminate | Signal::Interrupt) => Some(Input::Terminate),
                 Background::Signal(signal) => {
                     self.ports.process.signal(signal);
                     None
