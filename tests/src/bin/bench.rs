@@ -32,6 +32,7 @@ const USAGE: &str = "usage: bench [--rounds N] [--seconds N] [--records N] [--on
   --out FILE    where the results go (target/bench/results.json)
 Environment: CTDBD=PATH is compared instead of the daemon built here; PEER=PATH instead of Debian's.";
 
+const FETCH_LOCK_C: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/fetch_lock.c");
 const NODES: usize = 3;
 const DB: &str = "bench.tdb";
 const RECORD_BYTES: usize = 100;
@@ -139,13 +140,17 @@ impl Bench<'_> {
         if self.wanted(WORKLOADS[0].0) {
             self.sample(WORKLOADS[0].0, began.elapsed().as_secs_f64());
         }
-        let loops = [(1, "fetch-ring"), (2, "message-ring"), (3, "fetch-lock")];
+        let loops = [(1, "fetch-ring"), (2, "message-ring")];
         for (row, command) in loops {
             if self.wanted(WORKLOADS[row].0) {
                 let seconds = self.args.seconds.to_string();
                 let value = client(&cluster, &[0, 1, 2], command, &["--seconds", &seconds])?;
                 self.sample(WORKLOADS[row].0, value);
             }
+        }
+        if self.wanted(WORKLOADS[3].0) {
+            let value = self.fetch_lock(&cluster)?;
+            self.sample(WORKLOADS[3].0, value);
         }
         if self.wanted("recovery") {
             self.recovery(&cluster)?;
@@ -154,6 +159,26 @@ impl Bench<'_> {
             self.leader_killed(&mut cluster)?;
         }
         Ok(())
+    }
+
+    /// No daemon takes part in this: our client library on our nodes, on the peer's what a C client
+    /// does with libtdb.
+    fn fetch_lock(&self, cluster: &Cluster) -> Result<f64> {
+        let seconds = self.args.seconds.to_string();
+        if !self.side.is_debian() {
+            return client(cluster, &[0], "fetch-lock", &["--seconds", &seconds]);
+        }
+        let node = &cluster.nodes[0];
+        node.debian_ctdb(&["attach", DB])?.ok()?;
+        node.debian_ctdb(&["writekey", DB, "key", &"v".repeat(RECORD_BYTES)])?.ok()?;
+        let program = cluster.path().join("fetch_lock");
+        let mut cc = Command::new("cc");
+        cc.args(["-O2", "-o"]).arg(&program).args([FETCH_LOCK_C, "-ltdb"]);
+        run_ok(&mut cc, Duration::from_secs(60))?;
+        let mut rounds = Command::new(program);
+        rounds.arg(node.volatile().join(format!("{DB}.0")));
+        rounds.args(["key", "0", &RECORD_BYTES.to_string(), &seconds]);
+        value_of(&run_ok(&mut rounds, Duration::from_secs(300))?.stdout)
     }
 
     /// Migrations go on while `ctdb recover` moves all the records.
