@@ -57,7 +57,9 @@ fmt-check: ## source is formatted
 clippy: ## no warnings
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# the daemon looks for its helper beside itself, then here
 .PHONY: install
+install: export CTDB_BUILD_HELPERDIR = $(PREFIX)/libexec/ctdb
 install: build ## install under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/ctdb
 	install -m 755 $(BIN)/ctdbd $(DESTDIR)$(PREFIX)/sbin/ctdbd
