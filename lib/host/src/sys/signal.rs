@@ -62,12 +62,8 @@ impl SignalPipe {
             // SAFETY: the descriptor is open.
             check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) })?;
         }
-        let unset = PIPE.compare_exchange(
-            -1,
-            writer.as_raw_fd(),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let unset =
+            PIPE.compare_exchange(-1, writer.as_raw_fd(), Ordering::Relaxed, Ordering::Relaxed);
         if unset.is_err() {
             return Err(io::Error::other("signals are taken over already"));
         }
