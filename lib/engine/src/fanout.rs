@@ -60,6 +60,11 @@ impl Fanout {
         fanout
     }
 
+    /// The requests that are not answered yet: reqid and node.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, Pnn)> + '_ {
+        self.waiting.iter().map(|(reqid, node)| (*reqid, *node))
+    }
+
     /// When it times out: set a timer of yours for this moment.
     pub fn deadline(&self) -> Time {
         self.deadline
