@@ -47,6 +47,8 @@ impl FreezeToken {
 
 impl Drop for FreezeToken {
     fn drop(&mut self) {
+        // From here on the next freeze may be requested: the thread takes the lock anew for it.
+        enter(&self.access.0.freeze).held = false;
         self.parking.release();
     }
 }
@@ -83,7 +85,8 @@ impl Freezer {
         state.request += 1;
         let request = state.request;
         if state.running {
-            // A withdrawn request still waits for the lock: it works for us from now on.
+            // A withdrawn request still waits for the lock, or a thawed one still lets go of it: its
+            // thread works for us from now on.
             state.cancelled.store(false, Ordering::Release);
         } else {
             state.cancelled = Arc::new(AtomicBool::new(false));
@@ -159,9 +162,13 @@ fn run(access: &LockAccess, stop: &Stop) {
         };
         match locked {
             Ok(_) => hold(access, deliver),
-            Err(error) => guarded(|| deliver(Err(error))),
+            Err(error) => return guarded(|| deliver(Err(error))),
         }
-        return;
+        let mut state = enter(&access.0.freeze);
+        if state.deliver.is_none() {
+            state.running = false;
+            return;
+        }
     }
 }
 
@@ -174,11 +181,6 @@ fn hold(access: &LockAccess, deliver: Deliver) {
     parking.wait();
     unlock(access);
     access.0.frozen.store(false, Ordering::Release);
-    {
-        let mut state = enter(&access.0.freeze);
-        state.held = false;
-        state.running = false;
-    }
     let pools: Vec<_> = enter(&access.0.pools).iter().filter_map(|p| p.upgrade()).collect();
     for pool in pools {
         pool.kick_all();

@@ -107,12 +107,9 @@ impl Suspect {
         }
     }
 
-    /// Whether no process of another pid namespace maps the file: such an owner's id means nothing
-    /// here. A process we may not look into is taken for such a user.
+    /// Whether no process of a nested pid namespace maps the file: such an owner's id means nothing
+    /// here. A process of that kind that we may not look into is taken for such a user.
     fn no_foreign_user(&self) -> bool {
-        let Ok(ours) = fs::read_link("/proc/self/ns/pid") else {
-            return false;
-        };
         let Ok(entries) = fs::read_dir("/proc") else {
             return false;
         };
@@ -121,8 +118,8 @@ impl Suspect {
             let Some(id) = name.to_str().filter(|n| n.bytes().all(|b| b.is_ascii_digit())) else {
                 continue;
             };
-            match fs::read_link(format!("/proc/{id}/ns/pid")) {
-                Ok(theirs) if theirs == ours => continue,
+            match fs::read_to_string(format!("/proc/{id}/status")) {
+                Ok(status) if is_in_our_namespace(&status) => continue,
                 Ok(_) => {
                     if !matches!(self.maps_file(id), Mapping::No) {
                         return false;
@@ -136,6 +133,15 @@ impl Suspect {
         }
         true
     }
+}
+
+/// "NSpid:" lists a process's ids from the reader's namespace inwards: one id, no nesting. Unlike
+/// /proc/ID/ns it may be read without the right to trace the process.
+fn is_in_our_namespace(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .is_some_and(|ids| ids.split_ascii_whitespace().count() == 1)
 }
 
 enum Mapping {
@@ -159,5 +165,30 @@ fn is_zombie(id: &str) -> bool {
             .rsplit_once(')')
             .is_some_and(|(_, rest)| matches!(rest.trim_start().chars().next(), Some('Z' | 'X'))),
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_namespaces_show() {
+        assert!(is_in_our_namespace("Name:\tx\nNSpid:\t123\nNSpgid:\t1\n"));
+        assert!(!is_in_our_namespace("Name:\tx\nNSpid:\t123\t7\n"));
+        assert!(!is_in_our_namespace("Name:\tx\n"));
+    }
+
+    #[test]
+    fn a_living_owner_is_no_orphan() {
+        let file = tempfile::tempfile().expect("temporary file");
+        let (device, inode) = {
+            use std::os::unix::fs::MetadataExt;
+            let meta = file.metadata().expect("fstat");
+            (meta.dev(), meta.ino())
+        };
+        let suspect = Suspect::new(device, inode);
+        // We do not map it, so nothing can be concluded.
+        assert!(!suspect.owner_lost_it(u32::MAX >> 2));
     }
 }
