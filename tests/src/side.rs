@@ -61,6 +61,15 @@ impl Side {
         Ok(side)
     }
 
+    /// Our tool, whatever daemon runs.
+    pub fn our_tool() -> Result<PathBuf> {
+        let tool = build_directory()?.join("ctdb");
+        if !tool.exists() {
+            bail!("{}: not built (run `make build`, or cargo build)", tool.display());
+        }
+        Ok(tool)
+    }
+
     /// What `CTDBD` and `CTDB` name (`debian` in `CTDBD` stands for Debian's package); ours where
     /// they are not set.
     pub fn from_env() -> Result<Side> {

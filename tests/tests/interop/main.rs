@@ -6,6 +6,7 @@
 
 mod ctdb_tool;
 mod gates;
+mod our_tool;
 mod samba_tools;
 mod smbtorture;
 
