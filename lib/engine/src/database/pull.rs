@@ -74,6 +74,7 @@ impl Database {
         }
         let mut full: Vec<Bytes> = Vec::new();
         let Pull { cursor, buffer, count, .. } = pull;
+        let before = cursor.clone();
         let result = env.store().scan(pull.db, cursor, SLICE, &mut |key, data| {
             buffer.push(&RecData { reqid: 0, key, data });
             *count = count.saturating_add(1);
@@ -83,6 +84,7 @@ impl Database {
             }
         });
         let done = pull.cursor.done;
+        let wait = if pull.cursor == before { PAUSE } else { Duration::ZERO };
         let (to, srvid, reply, count) = (pull.to, pull.srvid, pull.reply, pull.count);
         if done && pull.buffer.count() > 0 {
             full.push(pull.buffer.to_vec().into());
@@ -98,7 +100,7 @@ impl Database {
             self.pulls.remove(&id);
             env.reply(&reply, ControlReply::data(count.to_vec()));
         } else {
-            env.set_timer(Timer::Pull(id).token(), Duration::ZERO);
+            env.set_timer(Timer::Pull(id).token(), wait);
         }
     }
 

@@ -209,6 +209,7 @@ impl Database {
         }
         let volatile = db.is_volatile();
         let mut cursor = std::mem::take(&mut walk.cursor);
+        let before = cursor.clone();
         let mut records: Vec<Vec<u8>> = Vec::new();
         let walk = &*walk;
         let result = env.store().scan(walk.db, &mut cursor, SLICE, &mut |key, data| {
@@ -232,10 +233,12 @@ impl Database {
             self.walks.remove(&id);
             send_record(env, to, &RecData { reqid, key: &[], data: &[] });
         } else {
+            // No progress: a client holds the next chain.
+            let wait = if cursor == before { PAUSE } else { Duration::ZERO };
             if let Some(walk) = self.walks.get_mut(&id) {
                 walk.cursor = cursor;
             }
-            env.set_timer(Timer::Walk(id).token(), Duration::ZERO);
+            env.set_timer(Timer::Walk(id).token(), wait);
         }
     }
 

@@ -38,6 +38,7 @@ const RUN_MAX: usize = 10_000;
 const FETCHING_MAX: usize = 100;
 
 const SLICE: usize = 200;
+const PAUSE: Duration = Duration::from_millis(5);
 const BUSY_RETRY: Duration = Duration::from_millis(500);
 
 /// The schedule and the run.
@@ -305,6 +306,7 @@ impl Database {
         let Some(run) = &mut self.vacuum.run else { return };
         let Step::Scan(cursor) = &mut run.step else { return };
         let list = &mut run.list;
+        let before = cursor.clone();
         let result = env.store().scan(run.db, cursor, SLICE, &mut |key, value| {
             let tombstone = split(value).filter(|(h, data)| data.is_empty() && h.dmaster == own);
             if let Some((header, _)) = tombstone.filter(|_| list.len() < RUN_MAX) {
@@ -315,10 +317,12 @@ impl Database {
             log::error!("vacuuming failed: {error}");
             return self.finish_vacuum(env, false);
         }
+        // No progress: a client holds the next chain.
+        let wait = if *cursor == before { PAUSE } else { Duration::ZERO };
         if cursor.done {
             run.step = Step::Fetch;
         }
-        env.set_timer(Timer::VacuumWork.token(), Duration::ZERO);
+        env.set_timer(Timer::VacuumWork.token(), wait);
     }
 
     /// Asks for records whose owners want them deleted. They go on the delete queue when they arrive.
