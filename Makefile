@@ -6,6 +6,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   ?= 200
 NODES   ?= 3
+MINUTES ?= 5
 CARGO   ?= cargo
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -48,6 +49,10 @@ bench: build ## our cluster and Debian's in turn: table, target/bench/results.js
 .PHONY: smbtorture
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md
 	$(BIN)/torture --report docs/compatibility.md $(TORTURE_ARGS)
+
+.PHONY: soak
+soak: build ## minutes of killed nodes under a checker of record histories (MINUTES=5)
+	$(BIN)/soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 .PHONY: fmt-check
 fmt-check: ## source is formatted

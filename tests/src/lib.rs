@@ -13,6 +13,7 @@
 mod cluster;
 mod command;
 mod daemon;
+mod history;
 mod netns;
 mod requirements;
 mod samba;
@@ -25,6 +26,7 @@ mod workdir;
 pub use cluster::{Cluster, Node, Options};
 pub use command::{run, run_ok, Outcome};
 pub use daemon::Daemon;
+pub use history::{Figures, Random};
 pub use netns::{private_mounts, Netns};
 pub use requirements::{missing, skip, Needs};
 pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER};

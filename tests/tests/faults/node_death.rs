@@ -98,6 +98,15 @@ fn a_node_killed_while_records_move_through_it() -> Result<()> {
 }
 
 #[test]
+fn no_update_of_a_surviving_node_is_lost() -> Result<()> {
+    let Some(mut cluster) = cluster(3)? else { return Ok(()) };
+    let figures = cluster.check_histories(Duration::from_secs(10), 1)?;
+    ensure!(figures.violations.is_empty(), "{figures:#?}");
+    ensure!(figures.updates > 1000, "{figures:#?}");
+    Ok(())
+}
+
+#[test]
 fn the_leader_killed_in_the_middle_of_a_recovery() -> Result<()> {
     let Some(mut cluster) = cluster(3)? else { return Ok(()) };
     cluster.nodes[0].debian_ctdb(&["attach", DB])?.ok()?;
