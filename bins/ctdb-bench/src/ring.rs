@@ -99,4 +99,3 @@ fn append(value: &mut Vec<u8>, old: &[u8], count: u64, pnn: u32) {
     }
     value.extend_from_slice(format!("msg_count={count} on node {pnn}\n\0").as_bytes());
 }
-

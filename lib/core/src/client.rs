@@ -357,4 +357,3 @@ fn control_outcome(
         message: if body.status == 0 { None } else { body.error_text() },
     }
 }
-

@@ -101,8 +101,8 @@ impl Database {
             lock_style: LockStyle::Posix,
             ..OpenOptions::default()
         };
-        let tdb = Tdb::open(&path, &options)
-            .map_err(|source| Error::Tdb { db: name.into(), source })?;
+        let tdb =
+            Tdb::open(&path, &options).map_err(|source| Error::Tdb { db: name.into(), source })?;
         Ok(Database { name: name.into(), id, kind, pnn, tdb, mark: client.mark().clone() })
     }
 
@@ -174,7 +174,9 @@ impl Database {
     #[inline]
     fn lock_if_owned(&mut self, key: &[u8], chain: u32) -> Result<bool> {
         if self.kind != DatabaseKind::Volatile {
-            return Err(Error::Usage("records of this kind of database are written by transactions"));
+            return Err(Error::Usage(
+                "records of this kind of database are written by transactions",
+            ));
         }
         self.tdb.lock_chain(chain, LockMode::Exclusive).map_err(|e| self.failed(e))?;
         let pnn = self.pnn;
@@ -395,4 +397,3 @@ impl Drop for Record<'_> {
         }
     }
 }
-

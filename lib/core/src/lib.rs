@@ -5,6 +5,8 @@
 //!   messages ([`Message`]), record calls.
 //! - [`Database`] is an attached database; [`Record`] is one of its records, locked for this
 //!   process. A record that is here is read and written in the mapped file, without the daemon.
+//! - [`Transaction`] writes persistent and replicated databases; [`LockTable`] has the cluster's
+//!   locks; [`Client::traverse`] visits all records of all nodes.
 //! - [`Environment`] knows where the daemon's socket is.
 //!
 //! Synchronous, without threads of its own, poll-able: [`Client::fd`] and [`Client::dispatch`] fit
@@ -16,11 +18,14 @@ mod control;
 mod database;
 mod deadline;
 mod error;
+mod glock;
 mod header;
 mod message;
 mod paths;
 mod stream;
 mod sys;
+mod transaction;
+mod traverse;
 
 pub use call::RecordCall;
 pub use client::{CallOutcome, Client, Ticket};
@@ -28,5 +33,7 @@ pub use control::{ControlAddress, ControlOutcome};
 pub use database::{attach_id, Database, DatabaseKind, Record};
 pub use deadline::Deadline;
 pub use error::{Error, Result};
+pub use glock::{LockKind, LockTable, G_LOCK_DB};
 pub use message::Message;
 pub use paths::Environment;
+pub use transaction::Transaction;

@@ -123,4 +123,3 @@ impl Client {
         self.inbox.forget(srvid);
     }
 }
-

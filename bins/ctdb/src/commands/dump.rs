@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How records are shown (spec/tool.md 10.7).
+
+use ctdb_wire::types::LtdbHeader;
+
+use crate::flags::record_text;
+
+/// `NAME(SIZE) = "..."`: printable ASCII as it is, other bytes as `\XX`.
+pub(crate) fn quoted(name: &str, bytes: &[u8]) -> String {
+    let text: String = bytes
+        .iter()
+        .map(|byte| match byte {
+            b'"' | b'\\' => format!("\\{byte:02X}"),
+            b' '..=b'~' => char::from(*byte).to_string(),
+            _ => format!("\\{byte:02X}"),
+        })
+        .collect();
+    format!("{name}({}) = \"{text}\"", bytes.len())
+}
+
+/// The header's lines.
+pub(crate) fn header(header: &LtdbHeader) {
+    outln!("dmaster: {}", header.dmaster);
+    outln!("rsn: {}", header.rsn);
+    outln!("flags: 0x{:08x}{}", header.flags, record_text(header.flags));
+}
+
+/// A whole record and an empty line.
+pub(crate) fn record(key: &[u8], head: &LtdbHeader, value: &[u8]) {
+    outln!("{}", quoted("key", key));
+    header(head);
+    outln!("{}\n", quoted("data", value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_quoted() {
+        assert_eq!(quoted("key", b"k2\0\xff"), "key(4) = \"k2\\00\\FF\"");
+        assert_eq!(quoted("data", b"a\"\\ ~\x7f"), "data(6) = \"a\\22\\5C ~\\7F\"");
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The commands, by subject.
+
+pub(crate) mod admin;
+pub(crate) mod database;
+pub(crate) mod dump;
+pub(crate) mod ips;
+pub(crate) mod listnodes;
+pub(crate) mod memory;
+pub(crate) mod record;
+pub(crate) mod statistics;
+pub(crate) mod status;
+pub(crate) mod tickles;
+pub(crate) mod transaction;
+pub(crate) mod tunable;

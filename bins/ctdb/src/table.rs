@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The commands, in the order in which usage lists them (spec/tool.md 3.1).
+
+use crate::args::Args;
+use crate::commands::{
+    admin, database, ips, listnodes, memory, record, statistics, status, tickles, transaction,
+    tunable,
+};
+use crate::exit::Done;
+use crate::options::Options;
+use crate::tool::Tool;
+
+/// What a command does.
+#[derive(Clone, Copy)]
+pub(crate) enum Action {
+    /// Without a daemon.
+    Alone(fn(&Options, Args<'_>) -> Done),
+    /// With a connection to the local daemon.
+    Daemon(fn(&mut Tool<'_>, Args<'_>) -> Done),
+}
+
+/// A command.
+pub(crate) struct Command {
+    pub name: &'static str,
+    pub action: Action,
+    /// Whether `-n` may name another node.
+    pub remote: bool,
+    /// Whether there is JSON output.
+    pub json: bool,
+    pub arguments: &'static str,
+    pub description: &'static str,
+}
+
+const fn alone(name: &'static str, action: fn(&Options, Args<'_>) -> Done) -> Command {
+    let action = Action::Alone(action);
+    Command { name, action, remote: false, json: false, arguments: "", description: "" }
+}
+
+const fn local(name: &'static str, action: fn(&mut Tool<'_>, Args<'_>) -> Done) -> Command {
+    let action = Action::Daemon(action);
+    Command { name, action, remote: false, json: false, arguments: "", description: "" }
+}
+
+const fn remote(name: &'static str, action: fn(&mut Tool<'_>, Args<'_>) -> Done) -> Command {
+    Command { remote: true, ..local(name, action) }
+}
+
+impl Command {
+    const fn takes(self, arguments: &'static str) -> Command {
+        Command { arguments, ..self }
+    }
+
+    const fn is(self, description: &'static str) -> Command {
+        Command { description, ..self }
+    }
+
+    const fn with_json(self) -> Command {
+        Command { json: true, ..self }
+    }
+}
+
+const DB: &str = "<dbname|dbid>";
+
+/// All commands.
+pub(crate) const COMMANDS: &[Command] = &[
+    alone("version", status::version).with_json().is("show version of ctdb"),
+    remote("status", status::status).with_json().is("show node status"),
+    remote("uptime", status::uptime).is("show node uptime"),
+    remote("ping", status::ping).is("ping a node"),
+    remote("runstate", status::runstate)
+        .takes("[setup|first_recovery|startup|running]")
+        .is("get/check runstate of a node"),
+    remote("getvar", tunable::getvar).takes("<name>").is("get a tunable variable"),
+    remote("setvar", tunable::setvar).takes("<name> <value>").is("set a tunable variable"),
+    remote("listvars", tunable::listvars).is("list tunable variables"),
+    remote("statistics", statistics::statistics).is("show ctdb statistics"),
+    remote("statisticsreset", statistics::reset).is("reset ctdb statistics"),
+    remote("stats", statistics::history).takes("[count]").is("show rolling statistics"),
+    remote("ip", ips::ip).takes("[all]").is("show public ips"),
+    remote("ipinfo", ips::ipinfo).takes("<ip>").is("show public ip details"),
+    remote("ifaces", ips::ifaces).is("show interfaces"),
+    remote("setifacelink", ips::setifacelink)
+        .takes("<iface> up|down")
+        .is("set interface link status"),
+    remote("process-exists", status::process_exists)
+        .takes("<pid> [<srvid>]")
+        .is("check if a process exists on a node"),
+    remote("getdbmap", database::getdbmap).is("show attached databases"),
+    remote("getdbstatus", database::getdbstatus).takes(DB).is("show database status"),
+    local("catdb", record::catdb).takes(DB).is("dump cluster-wide ctdb database"),
+    local("cattdb", record::cattdb).takes(DB).is("dump local ctdb database"),
+    remote("getcapabilities", status::getcapabilities).is("show node capabilities"),
+    local("pnn", status::pnn).is("show the pnn of the current node"),
+    remote("setdebug", status::setdebug)
+        .takes("ERROR|WARNING|NOTICE|INFO|DEBUG")
+        .is("set debug level"),
+    remote("getdebug", status::getdebug).is("get debug level"),
+    local("attach", database::attach)
+        .takes("<dbname> [persistent|replicated]")
+        .is("attach a database"),
+    local("detach", database::detach).takes("<dbname|dbid> ...").is("detach database(s)"),
+    remote("dumpmemory", memory::dumpmemory).is("dump ctdbd memory map"),
+    remote("rddumpmemory", memory::rddumpmemory).is("dump recoverd memory map"),
+    remote("getpid", status::getpid).is("get ctdbd process ID"),
+    remote("disable", admin::disable).is("disable a node"),
+    remote("enable", admin::enable).is("enable a node"),
+    remote("stop", admin::stop).is("stop a node"),
+    remote("continue", admin::resume).is("continue a stopped node"),
+    remote("ban", admin::ban).takes("<bantime>").is("ban a node"),
+    remote("unban", admin::unban).is("unban a node"),
+    remote("shutdown", admin::shutdown).is("shutdown ctdb daemon"),
+    remote("recover", admin::recover).is("force recovery"),
+    remote("sync", admin::ipreallocate).is("run ip reallocation (deprecated)"),
+    remote("ipreallocate", admin::ipreallocate).is("run ip reallocation"),
+    remote("gratarp", ips::gratarp).takes("<ip> <interface>").is("send a gratuitous arp"),
+    remote("gettickles", tickles::gettickles).takes("<ip> [<port>]").is("get the list of tickles"),
+    alone("listnodes", listnodes::listnodes).is("list nodes in the cluster"),
+    remote("leader", status::leader).is("show the pnn of the leader"),
+    remote("getreclock", status::getreclock).is("get recovery lock file"),
+    remote("setlmasterrole", admin::setlmasterrole).takes("on|off").is("set LMASTER role"),
+    remote("setleaderrole", admin::setleaderrole).takes("on|off").is("set LEADER role"),
+    remote("setdbreadonly", database::setdbreadonly).takes(DB).is("enable readonly records"),
+    remote("setdbsticky", database::setdbsticky).takes(DB).is("enable sticky records"),
+    local("pfetch", transaction::pfetch)
+        .takes("<dbname|dbid> <key>")
+        .is("fetch record from persistent database"),
+    local("pstore", transaction::pstore)
+        .takes("<dbname|dbid> <key> <value>")
+        .is("write record to persistent database"),
+    local("pdelete", transaction::pdelete)
+        .takes("<dbname|dbid> <key>")
+        .is("delete record from persistent database"),
+    local("readkey", record::readkey)
+        .takes("<dbname|dbid> <key> [readonly]")
+        .is("read value of a database key"),
+    local("writekey", record::writekey)
+        .takes("<dbname|dbid> <key> <value>")
+        .is("write value for a database key"),
+    local("deletekey", record::deletekey).takes("<dbname|dbid> <key>").is("delete a database key"),
+    alone("checktcpport", listnodes::checktcpport)
+        .takes("<port>")
+        .is("check if a service is bound to a specific tcp port or not"),
+    local("getdbseqnum", database::getdbseqnum).takes(DB).is("get database sequence number"),
+    remote("nodestatus", status::nodestatus)
+        .takes("[all|<pnn-list>]")
+        .is("show and return node status"),
+    remote("dbstatistics", statistics::dbstatistics).takes(DB).is("show database statistics"),
+];
+
+/// The command of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_have_one_name_each_and_a_description() {
+        for (at, command) in COMMANDS.iter().enumerate() {
+            assert!(!command.description.is_empty(), "{}", command.name);
+            assert!(COMMANDS[at + 1..].iter().all(|other| other.name != command.name));
+        }
+        assert!(find("STATUS").is_none());
+    }
+}

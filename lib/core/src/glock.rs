@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Cluster-wide locks: records of the database `g_lock.tdb` that list their holders
+//! (spec/database.md 15.2). The format is the C client library's; Samba's own is another one.
+
+use std::time::Duration;
+
+use ctdb_wire::control::call;
+use ctdb_wire::types::{GLock, RestList, ServerId};
+use ctdb_wire::{Decode, Encode};
+
+use crate::client::Client;
+use crate::database::{Database, DatabaseKind};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+
+/// Name of the database.
+pub const G_LOCK_DB: &str = "g_lock.tdb";
+
+/// First and longest pause before a lock is tried again. The C library tries every millisecond.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(8);
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Together with other readers.
+    Read,
+    /// Alone.
+    Write,
+}
+
+impl LockKind {
+    fn code(self) -> u32 {
+        match self {
+            LockKind::Read => 0,
+            LockKind::Write => 1,
+        }
+    }
+}
+
+/// The cluster's locks.
+#[derive(Debug)]
+pub struct LockTable {
+    db: Database,
+}
+
+/// What one look at a lock gave.
+enum Attempt {
+    Locked,
+    Busy,
+}
+
+impl LockTable {
+    /// Attaches the database of locks.
+    pub fn attach(client: &mut Client, deadline: impl Into<Deadline>) -> Result<LockTable> {
+        let db = Database::attach(client, G_LOCK_DB, DatabaseKind::Volatile, deadline)?;
+        Ok(LockTable { db })
+    }
+
+    /// Takes a lock for `owner`, whose `pid` must be connected to the daemon of its node: a holder
+    /// that is not is taken for dead. [`Error::HeldAlready`] if the owner holds it.
+    pub fn lock(
+        &mut self,
+        client: &mut Client,
+        name: &[u8],
+        kind: LockKind,
+        owner: ServerId,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
+        let deadline = deadline.into();
+        let mut pause = PAUSE_MIN;
+        loop {
+            if let Attempt::Locked = self.attempt(client, name, kind, owner, deadline)? {
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                return Err(Error::Timeout { what: "lock" });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        client: &mut Client,
+        name: &[u8],
+        kind: LockKind,
+        owner: ServerId,
+        deadline: Deadline,
+    ) -> Result<Attempt> {
+        let mut record = self.db.fetch_lock(client, name, deadline)?;
+        let mut holders = parse(record.value()?)?;
+        let mut at = 0;
+        while let Some(holder) = holders.get(at).copied() {
+            if holder.sid == owner {
+                return Err(Error::HeldAlready(String::from_utf8_lossy(name).into_owned()));
+            }
+            let both_read = holder.lock_type == 0 && kind == LockKind::Read;
+            if both_read {
+                at += 1;
+                continue;
+            }
+            let pid = i32::try_from(holder.sid.pid).unwrap_or(-1);
+            if client.control_status::<call::ProcessExists>(holder.sid.vnn, deadline, &pid)? == 0 {
+                return Ok(Attempt::Busy);
+            }
+            holders.swap_remove(at);
+            record.store(&RestList(holders.clone()).to_vec())?;
+        }
+        holders.push(GLock { lock_type: kind.code(), sid: owner });
+        record.store(&RestList(holders).to_vec())?;
+        Ok(Attempt::Locked)
+    }
+
+    /// Gives a lock back; no error if `owner` does not hold it.
+    pub fn unlock(
+        &mut self,
+        client: &mut Client,
+        name: &[u8],
+        owner: ServerId,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
+        let deadline = deadline.into();
+        let mut record = self.db.fetch_lock(client, name, deadline)?;
+        let mut holders = parse(record.value()?)?;
+        if let Some(at) = holders.iter().position(|holder| holder.sid == owner) {
+            holders.swap_remove(at);
+        }
+        if holders.is_empty() {
+            return record.delete(client, deadline);
+        }
+        record.store(&RestList(holders).to_vec())
+    }
+
+    /// The holders of a lock.
+    pub fn holders(
+        &mut self,
+        client: &mut Client,
+        name: &[u8],
+        deadline: impl Into<Deadline>,
+    ) -> Result<Vec<GLock>> {
+        let mut record = self.db.fetch_lock(client, name, deadline)?;
+        parse(record.value()?)
+    }
+}
+
+fn parse(value: &[u8]) -> Result<Vec<GLock>> {
+    let list: RestList<GLock> = RestList::from_prefix(value)
+        .map_err(|source| Error::Malformed { what: "lock record", source })?;
+    match list.0.iter().any(|holder| holder.lock_type > 1) {
+        true => Err(Error::Usage("the lock record is not in the client library's format")),
+        false => Ok(list.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_lock_records_are_refused() {
+        let holder = GLock { lock_type: 1, sid: ServerId { pid: 7, ..ServerId::default() } };
+        let bytes = RestList(vec![holder]).to_vec();
+        assert_eq!(parse(&bytes).unwrap(), vec![holder]);
+        assert!(parse(&[]).unwrap().is_empty());
+        // a piece of an entry at the end is ignored
+        assert_eq!(parse(&[bytes.as_slice(), &[1; 7]].concat()).unwrap().len(), 1);
+        let mut foreign = bytes;
+        foreign[0] = 9;
+        assert!(parse(&foreign).is_err());
+    }
+}
