@@ -91,7 +91,9 @@ fn refuse(error: &clap::Error) -> Refusal {
         ErrorKind::TooManyValues => {
             // clap names every spelling of the option: the long one is last.
             let word = word.rsplit(' ').next().unwrap_or_default();
-            complain(&format!("{word}: option does not take an argument"))
+            let value = error.get(ContextKind::InvalidValue);
+            let value = value.map_or(String::new(), |v| format!("={v}"));
+            complain(&format!("{word}{value}: option does not take an argument"))
         }
         _ => complain(error.to_string().lines().next().unwrap_or_default()),
     }
@@ -146,7 +148,7 @@ mod tests {
         assert_eq!(complaint(&["-i", "-x"]), "Invalid option -x: unknown option\n");
         assert_eq!(
             complaint(&["--interactive=3"]),
-            "Invalid option --interactive: option does not take an argument\n"
+            "Invalid option --interactive=3: option does not take an argument\n"
         );
         for words in [&["foo"][..], &["-i", "foo"], &["--", "foo"]] {
             let (stdout, stderr, code) = refusal(words);
