@@ -31,18 +31,14 @@ impl Database {
             return;
         }
         db.counters.freeze_since = Some(env.now);
-        if db.writing.is_some() {
-            db.freeze = FreezeState::AfterWrite;
-        } else {
-            db.freeze = FreezeState::Pending;
-            env.store().freeze(id);
-        }
+        db.freeze = FreezeState::AfterWrite;
         self.hold_chains(env, id);
         self.refuse_updates(env, id);
+        self.continue_freeze(env, id);
         self.start_lock_watch(env);
     }
 
-    /// A write ended that a freeze waits for.
+    /// Asks for the lock, unless a write of ours still runs.
     pub(super) fn continue_freeze(&mut self, env: &mut Env<'_>, id: DbId) {
         let Some(db) = self.dbs.get_mut(&id) else { return };
         if db.freeze == FreezeState::AfterWrite && db.writing.is_none() {

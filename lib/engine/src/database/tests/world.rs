@@ -148,6 +148,25 @@ pub struct World {
     /// Every packet that was delivered, as text.
     pub trace: Vec<String>,
     reqid: u32,
+    back: VecDeque<Packet>,
+}
+
+/// What a daemon is started with.
+pub fn config(pnn: Pnn, nodes: Vec<NodeView>) -> Config {
+    Config {
+        pnn,
+        nodes,
+        seed: 1,
+        cluster_lock: None,
+        leader_timeout: Duration::from_secs(5),
+        can_be_leader: true,
+        can_be_lmaster: true,
+        start_as_stopped: false,
+        start_as_disabled: false,
+        version: 0x0004_0019,
+        test_mode: true,
+        started: WallTime::default(),
+    }
 }
 
 /// A record as tests name it: rsn, dmaster, flags, data.
@@ -173,6 +192,7 @@ impl World {
             stalled: Vec::new(),
             trace: Vec::new(),
             reqid: 1_000_000,
+            back: VecDeque::new(),
         };
         for pnn in 0..count as Pnn {
             let seen = Rc::new(RefCell::new(Seen::default()));
@@ -182,20 +202,7 @@ impl World {
                 stand_in(endpoint::CLUSTER),
                 stand_in(endpoint::PROXY),
             ];
-            let config = Config {
-                pnn,
-                nodes: nodes.clone(),
-                seed: 1,
-                cluster_lock: None,
-                leader_timeout: Duration::from_secs(5),
-                can_be_leader: true,
-                can_be_lmaster: true,
-                start_as_stopped: false,
-                start_as_disabled: false,
-                version: 0x0004_0019,
-                test_mode: true,
-                started: WallTime::default(),
-            };
+            let config = config(pnn, nodes.clone());
             let mut daemon = Daemon::new(config, tunables.clone(), services);
             let mut ports = TestPorts::default();
             ports.store.names = persistent.iter().map(|n| (*n).to_owned()).collect();
@@ -515,6 +522,16 @@ impl World {
 
     /// The classic recovery of one database by `leader` over `nodes`, with the view changed as it goes.
     pub fn recover(&mut self, leader: Pnn, nodes: &[Pnn], generation: u32, db: DbId) {
+        self.recover_some(leader, nodes, generation, &[db]);
+    }
+
+    /// The same for all databases of the leader.
+    pub fn recover_all(&mut self, leader: Pnn, nodes: &[Pnn], generation: u32) {
+        let dbs: Vec<DbId> = self.database(leader).databases().map(Db::id).collect();
+        self.recover_some(leader, nodes, generation, &dbs);
+    }
+
+    fn recover_some(&mut self, leader: Pnn, nodes: &[Pnn], generation: u32, dbs: &[DbId]) {
         for &node in nodes {
             self.publish(node, |view| {
                 view.generation = generation;
@@ -522,15 +539,17 @@ impl World {
                 view.recovery_mode = RecoveryMode::Active;
             });
         }
-        let t = Transdb { db_id: db, tid: generation }.to_vec();
-        let id = db.to_vec();
-        self.all_ok(leader, nodes, Opcode::DbFreeze, &id);
-        self.all_ok(leader, nodes, Opcode::DbTransactionStart, &t);
-        let merged = self.pull(leader, nodes, db);
-        self.all_ok(leader, nodes, Opcode::WipeDatabase, &t);
-        self.push(leader, nodes, db, &merged);
-        self.all_ok(leader, nodes, Opcode::DbTransactionCommit, &t);
-        self.all_ok(leader, nodes, Opcode::DbThaw, &id);
+        for &db in dbs {
+            let t = Transdb { db_id: db, tid: generation }.to_vec();
+            let id = db.to_vec();
+            self.all_ok(leader, nodes, Opcode::DbFreeze, &id);
+            self.all_ok(leader, nodes, Opcode::DbTransactionStart, &t);
+            let merged = self.pull(leader, nodes, db);
+            self.all_ok(leader, nodes, Opcode::WipeDatabase, &t);
+            self.push(leader, nodes, db, &merged);
+            self.all_ok(leader, nodes, Opcode::DbTransactionCommit, &t);
+            self.all_ok(leader, nodes, Opcode::DbThaw, &id);
+        }
         for &node in nodes {
             let reqid = self.local(node, Local::LeaveRecovery { generation });
             self.run();
@@ -638,5 +657,46 @@ impl World {
     pub fn plant_under_lock(&mut self, pnn: Pnn, db: DbId, key: &str, data: &str) {
         let (rsn, dmaster, flags, _) = self.record(pnn, db, key).expect("present");
         self.plant(pnn, db, key, LtdbHeader { rsn, dmaster, reserved1: 0, flags }, data);
+    }
+}
+
+impl World {
+    /// Takes what is on its way on a link, to arrive later.
+    pub fn hold_back(&mut self, link: (Pnn, Pnn)) {
+        self.back = self.links.remove(&link).unwrap_or_default();
+        assert!(!self.back.is_empty());
+    }
+
+    /// What was held back arrives.
+    pub fn give_back(&mut self, link: (Pnn, Pnn)) {
+        let back = std::mem::take(&mut self.back);
+        self.links.entry(link).or_default().extend(back);
+    }
+}
+
+impl World {
+    /// A client's control without payload, by number.
+    pub fn raw_control(&mut self, pnn: Pnn, client: ClientId, opcode: u32) -> ControlReply {
+        let reqid = self.next_reqid();
+        let control = Control { opcode, client_id: client, ..Control::default() };
+        self.inject(pnn, endpoint::PROXY, reqid, Body::Control(control));
+        self.run();
+        self.answer(pnn, reqid)
+    }
+}
+
+impl World {
+    /// SCHEDULE_FOR_DELETION as a client sends it.
+    pub fn schedule(&mut self, pnn: Pnn, db: DbId, key: &str) -> i32 {
+        let (rsn, dmaster, flags, _) = self.record(pnn, db, key).unwrap_or_default();
+        let header = LtdbHeader { rsn, dmaster, reserved1: 0, flags };
+        let request = ctdb_wire::types::KeyData { db_id: db, header, key: key.as_bytes() };
+        self.control(pnn, Opcode::ScheduleForDeletion, request.to_vec()).status
+    }
+
+    /// A client deletes a record that its node owns.
+    pub fn client_delete(&mut self, pnn: Pnn, db: DbId, key: &str) {
+        self.client_write(pnn, db, key, "");
+        assert_eq!(self.schedule(pnn, db, key), 0);
     }
 }
