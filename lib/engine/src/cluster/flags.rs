@@ -180,7 +180,8 @@ mod tests {
 
     fn map(flags: &[u32]) -> NodeMap {
         let addr = "127.0.0.1:4379".parse().expect("an address");
-        let entry = |(pnn, flags): (usize, &u32)| NodeAndFlags { pnn: pnn as u32, flags: *flags, addr };
+        let entry =
+            |(pnn, flags): (usize, &u32)| NodeAndFlags { pnn: pnn as u32, flags: *flags, addr };
         NodeMap { node: flags.iter().enumerate().map(entry).collect() }
     }
 

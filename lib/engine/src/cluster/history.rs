@@ -77,7 +77,11 @@ impl History {
             Pause::AfterSeveral => self.completed.front(),
             Pause::AfterOne => self.completed.back(),
         };
-        [decisive.map(|at| at.plus(length)), self.retry_at].into_iter().flatten().max().filter(|&at| at > now)
+        [decisive.map(|at| at.plus(length)), self.retry_at]
+            .into_iter()
+            .flatten()
+            .max()
+            .filter(|&at| at > now)
     }
 }
 
@@ -252,7 +256,10 @@ mod tests {
     #[test]
     fn a_failure_delays_the_next_attempt() {
         let mut h = History { retry_at: Some(at(500)), ..History::default() };
-        assert_eq!(h.paused_until(Pause::AfterSeveral, at(100), Duration::from_secs(10)), Some(at(500)));
+        assert_eq!(
+            h.paused_until(Pause::AfterSeveral, at(100), Duration::from_secs(10)),
+            Some(at(500))
+        );
         h.completed(at(600), vec![]);
         assert_eq!(h.retry_at, None);
     }

@@ -127,7 +127,10 @@ impl Cluster {
     pub(super) fn warn_latency(&self, env: &Env<'_>, took: Duration, operation: &str) {
         let limit = Duration::from_millis(env.tunables().rec_lock_latency_ms.into());
         if limit > Duration::ZERO && took > limit {
-            log::error!("High RECLOCK latency {:.6}s for operation {operation}", took.as_secs_f64());
+            log::error!(
+                "High RECLOCK latency {:.6}s for operation {operation}",
+                took.as_secs_f64()
+            );
         }
     }
 }

@@ -31,9 +31,7 @@ mod watch;
 pub use timing::Timing;
 
 use crate::env::{Env, ReplyTo};
-use crate::packet::{
-    endpoint, Body, Control, ControlReply, Local, Packet, Pnn,
-};
+use crate::packet::{endpoint, Body, Control, ControlReply, Local, Packet, Pnn};
 use crate::service::{Command, Event, Service};
 use crate::time::{Time, WallTime};
 use crate::view::{ClusterView, RecoveryMode, RunState, INVALID_GENERATION};

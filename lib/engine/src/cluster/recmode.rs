@@ -113,8 +113,7 @@ impl Cluster {
         }
         let generation = self.view.generation;
         let reqid = env.local(endpoint::DATABASE, Local::LeaveRecovery { generation });
-        self.recmode.leaving =
-            Some(Leaving { stage: Stage::Databases(reqid), waiters: vec![to] });
+        self.recmode.leaving = Some(Leaving { stage: Stage::Databases(reqid), waiters: vec![to] });
     }
 
     /// The database service's answer to LeaveRecovery; false if `reqid` is something else.
@@ -163,7 +162,9 @@ impl Cluster {
             }
             LockEvent::TestTaken => {
                 let lock = env.config().cluster_lock.clone().unwrap_or_default();
-                log::error!("ERROR: Daemon able to take recovery lock on \"{lock}\" during recovery");
+                log::error!(
+                    "ERROR: Daemon able to take recovery lock on \"{lock}\" during recovery"
+                );
                 self.stay_in_recovery(env, LOCK_NOT_HELD);
             }
             _ => self.stay_in_recovery(env, "Unexpected error when testing recovery lock"),
@@ -247,6 +248,11 @@ impl Cluster {
             env.reply(&reply_to, ControlReply::status(0));
             return true;
         }
+        if theirs.is_none() {
+            // Without a lock anybody may believe that it leads: not a reason to leave the cluster. Whoever gets the
+            // lock recovers, and then it is the other that leaves.
+            return self.refuse_lockless(env, &reply_to);
+        }
         let show = |lock: Option<Text>| lock.map_or("NULL".to_string(), |text| text.to_string());
         let reason = format!(
             "Recovery lock configuration inconsistent: recmaster has {}, this node has {}, shutting down",
@@ -256,6 +262,17 @@ impl Cluster {
         log::error!("{reason}");
         env.reply(&reply_to, ControlReply::status(-1));
         env.local(endpoint::RUNTIME, Local::Shutdown { code: 1, reason });
+        true
+    }
+
+    /// A leader without a cluster lock, while one is configured here.
+    fn refuse_lockless(&mut self, env: &mut Env<'_>, to: &ReplyTo) -> bool {
+        let source = to.endpoint.node;
+        log::error!("Node {source} leads without a cluster lock");
+        env.reply(to, ControlReply::error("a cluster lock is configured here"));
+        if self.view.leader == Some(source) {
+            self.lose_leader(env);
+        }
         true
     }
 

@@ -57,9 +57,8 @@ impl Cluster {
         }
         self.view.recovery_mode = RecoveryMode::Active;
         self.view.generation = INVALID_GENERATION;
-        let listed = |(pnn, node): (usize, &NodeView)| {
-            (node.flags & DELETED == 0).then_some(pnn as u32)
-        };
+        let listed =
+            |(pnn, node): (usize, &NodeView)| (node.flags & DELETED == 0).then_some(pnn as u32);
         self.view.vnnmap = self.view.nodes.iter().enumerate().filter_map(listed).collect();
         self.dead_counts = vec![0; self.view.nodes.len()];
         self.started = env.now;

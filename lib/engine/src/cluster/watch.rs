@@ -166,7 +166,9 @@ impl Cluster {
         };
         let local = self.view.flags(pnn) & !DISCONNECTED;
         if word != local {
-            log::error!("Remote node {pnn} had flags {word:#x}, local had {local:#x} - updating local");
+            log::error!(
+                "Remote node {pnn} had flags {word:#x}, local had {local:#x} - updating local"
+            );
             self.adopt_flags(env, pnn, word);
         }
         self.learn_capabilities(pnn, capabilities);
@@ -183,7 +185,8 @@ impl Cluster {
 
     /// Tells a node the flags of others that it has wrong, and others those of this one.
     fn spread_flags(&mut self, env: &mut Env<'_>, observer: Pnn, map: &NodeMap) {
-        let known = |pnn: &Pnn| *pnn == self.me || self.watched.get(pnn).is_some_and(|w| w.confirmed);
+        let known =
+            |pnn: &Pnn| *pnn == self.me || self.watched.get(pnn).is_some_and(|w| w.confirmed);
         let words: BTreeMap<Pnn, u32> = self
             .view
             .connected()

@@ -291,7 +291,11 @@ mod tests {
         buffer.to_vec().into()
     }
 
-    fn pushed(merge: &Merge, limit: usize, headers: Headers) -> Vec<(Vec<u8>, LtdbHeader, Vec<u8>)> {
+    fn pushed(
+        merge: &Merge,
+        limit: usize,
+        headers: Headers,
+    ) -> Vec<(Vec<u8>, LtdbHeader, Vec<u8>)> {
         let mut cursor = 0;
         let mut all = Vec::new();
         while !merge.is_encoded(cursor) {

@@ -91,12 +91,7 @@ impl Run {
         Run {
             step: Step::Survey,
             asking,
-            common: Common {
-                generation: new_generation(env),
-                set: connected,
-                limit,
-                leader,
-            },
+            common: Common { generation: new_generation(env), set: connected, limit, leader },
             databases: BTreeMap::new(),
             transfers: Transfers::new(leader, random),
             credits: BTreeMap::new(),
@@ -110,12 +105,6 @@ impl Run {
     /// Whether it has ended, and how.
     pub fn end(&self) -> Option<&End> {
         self.outcome.as_ref()
-    }
-
-    /// The generation it brings.
-    #[cfg(test)]
-    pub fn generation(&self) -> u32 {
-        self.common.generation
     }
 
     /// When a control will be overdue.

@@ -5,8 +5,8 @@
 use super::*;
 use crate::packet::endpoint::UNKNOWN_PNN;
 use crate::view::flags::*;
-use ctdb_wire::types::{BanState, NodeAndFlags, NodeMap};
 use ctdb_wire::srvid;
+use ctdb_wire::types::{BanState, NodeAndFlags, NodeMap};
 
 /// 1: inactive nodes neither start elections nor put others into recovery mode.
 #[test]
@@ -50,9 +50,8 @@ fn a_hung_node_does_not_delay_an_election() {
         let hung = rig.follower();
         rig.stop_process(hung);
         rig.kill(old);
-        let elected = |r: &Rig| {
-            r.running().into_iter().any(|p| p != hung && r.seen(p).leader == Some(p))
-        };
+        let elected =
+            |r: &Rig| r.running().into_iter().any(|p| p != hung && r.seen(p).leader == Some(p));
         let took = rig.expect("elected", secs(2), elected);
         assert!(took < ms(600), "{took:?}");
         rig.continue_process(hung);
@@ -104,7 +103,11 @@ fn nodes_without_lmaster_capability_count() {
     }
     let mut rig = Rig::new(Options { configure, ..with_lock(3) });
     rig.start_all();
-    let up = |r: &Rig| (0..3).all(|p| r.view(p).is_some_and(|v| v.vnnmap == [0, 2] && v.nodes.iter().all(|n| n.flags == 0)));
+    let up = |r: &Rig| {
+        (0..3).all(|p| {
+            r.view(p).is_some_and(|v| v.vnnmap == [0, 2] && v.nodes.iter().all(|n| n.flags == 0))
+        })
+    };
     rig.expect("up", secs(5), up);
     if rig.leads() == 1 {
         rig.ok(1, Opcode::SetRecmasterRole, &0_u32);
@@ -113,9 +116,8 @@ fn nodes_without_lmaster_capability_count() {
     rig.run_for(secs(11));
     let generation = rig.generation();
     rig.kill(1);
-    let took = rig.expect("recovered", secs(2), |r| {
-        r.agreed(&[0, 2]) && r.generation() != generation
-    });
+    let took =
+        rig.expect("recovered", secs(2), |r| r.agreed(&[0, 2]) && r.generation() != generation);
     assert!(took < ms(450), "{took:?}");
 
     let mut rig = Rig::up(with_lock(2));
@@ -189,9 +191,14 @@ fn a_ban_keeps_its_end_when_bans_are_disabled() {
     rig.ok(1, Opcode::SetBanState, &BanState { pnn: 1, time: 50 });
     assert_eq!(rig.seen(1).own_flags(), 0, "ignored");
 
-    let mut cluster = Cluster::default();
-    cluster.ban = Some(7);
-    assert_eq!(cluster.ban_state().time, 7);
+    let mut rig = Rig::up(with_lock(3));
+    rig.run_for(secs(11));
+    rig.ok(1, Opcode::SetBanState, &BanState { pnn: 1, time: 5 });
+    rig.ok(1, Opcode::SetTunable, &());
+    rig.ok(1, Opcode::SetBanState, &BanState { pnn: 1, time: 500 });
+    rig.run_for(secs(1));
+    assert_eq!(rig.seen(1).own_flags(), BANNED);
+    rig.expect("the first ban ends", secs(6), Rig::all_ok);
 }
 
 /// 16 is the protocol's: replicated databases are pushed with dmaster and flags changed, as C peers do.

@@ -89,7 +89,11 @@ fn a_leader_that_may_not_lead_any_more_resigns() {
         assert!(took < ms(1200), "{took:?}");
         // Nobody else may: leaderless, without storms of elections.
         let new = rig.leads();
-        rig.ok((0..3).find(|p| *p != old && *p != new).expect("a third"), Opcode::SetRecmasterRole, &0_u32);
+        rig.ok(
+            (0..3).find(|p| *p != old && *p != new).expect("a third"),
+            Opcode::SetRecmasterRole,
+            &0_u32,
+        );
         rig.ok(new, Opcode::SetRecmasterRole, &0_u32);
         rig.always("leaderless", secs(10), |r| r.leader().is_none());
         rig.ok(new, Opcode::SetRecmasterRole, &1_u32);

@@ -142,8 +142,7 @@ fn disable_moves_no_databases() {
     let mut rig = Rig::up(with_lock(3));
     let (node, generation) = (rig.follower(), rig.generation());
     rig.ok(node, Opcode::DisableNode, &());
-    let disabled =
-        |r: &Rig| (0..3).all(|p| r.seen(p).flags(node) == PERMANENTLY_DISABLED);
+    let disabled = |r: &Rig| (0..3).all(|p| r.seen(p).flags(node) == PERMANENTLY_DISABLED);
     rig.expect("seen by all", ms(100), disabled);
     rig.always("left alone", secs(3), disabled);
     rig.ok(node, Opcode::EnableNode, &());
@@ -255,7 +254,10 @@ fn the_other_answers() {
     assert_eq!(rig.ask(2, Opcode::RecdReclockLatency, &f64::NAN).status, -1);
     assert_eq!(rig.ask(2, Opcode::RecdReclockLatency, &1_u32).status, -1, "wrong size");
     let map: NodeMap = decode(&rig.ok(2, Opcode::GetNodemap, &()));
-    assert_eq!(map.node.iter().map(|n| (n.pnn, n.flags)).collect::<Vec<_>>(), [(0, 0), (1, 0), (2, 0)]);
+    assert_eq!(
+        map.node.iter().map(|n| (n.pnn, n.flags)).collect::<Vec<_>>(),
+        [(0, 0), (1, 0), (2, 0)]
+    );
     let map: ctdb_wire::types::VnnMap = decode(&rig.ok(2, Opcode::GetVnnMap, &()));
     assert_eq!((map.generation, map.map.clone()), (rig.generation(), vec![0, 1, 2]));
     assert_eq!(rig.ask(2, Opcode::SetVnnMap, &map).status, -1, "not in recovery");

@@ -11,9 +11,7 @@ use super::Cluster;
 use crate::daemon::Input;
 use crate::database::Database;
 use crate::env::Env;
-use crate::packet::{
-    endpoint, Body, ControlReply, DbId, Endpoint, Local, Packet, Pnn,
-};
+use crate::packet::{endpoint, Body, ControlReply, DbId, Endpoint, Local, Packet, Pnn};
 use crate::service::{Command, Event, Service};
 use crate::sim::{Options, Sim};
 use crate::view::{ClusterView, RecoveryMode, RunState};
@@ -81,7 +79,7 @@ impl Service for Liar {
     }
 }
 
-/// Ends the daemon when it is told to.
+/// Ends the daemon when it is told to, and disables bans at SET_TUNABLE.
 struct Ender;
 
 impl Service for Ender {
@@ -91,12 +89,18 @@ impl Service for Ender {
     fn endpoint(&self) -> u32 {
         endpoint::RUNTIME
     }
-    fn matches(&self, _command: Command) -> bool {
-        false
+    fn matches(&self, command: Command) -> bool {
+        command == Command::Control(Opcode::SetTunable.into())
     }
     fn handle(&mut self, event: Event, env: &mut Env<'_>) {
-        if let Event::Packet(Packet { body: Body::Local(Local::Shutdown { code, .. }), .. }) = event {
-            env.ports.exit(code);
+        let Event::Packet(packet) = event else { return };
+        match packet.body {
+            Body::Local(Local::Shutdown { code, .. }) => env.ports.exit(code),
+            Body::Control(_) => {
+                env.tunables_mut().enable_bans = 0;
+                env.reply(&crate::env::ReplyTo::of(&packet), ControlReply::status(0));
+            }
+            _ => {}
         }
     }
     fn as_any(&self) -> &dyn std::any::Any {
@@ -248,11 +252,12 @@ impl Rig {
 
     /// All running nodes agree, serve, and see each other without any flag.
     fn all_ok(&self) -> bool {
-        self.agreed(&self.running()) && self.running().iter().all(|&a| {
-            let view = self.seen(a);
-            view.run_state == RunState::Running
-                && self.running().iter().all(|&b| view.flags(b) == 0)
-        })
+        self.agreed(&self.running())
+            && self.running().iter().all(|&a| {
+                let view = self.seen(a);
+                view.run_state == RunState::Running
+                    && self.running().iter().all(|&b| view.flags(b) == 0)
+            })
     }
 
     /// These nodes have one leader, one generation and the map of just these, and are in normal mode.

@@ -20,9 +20,9 @@ fn the_side_with_the_lock_goes_on_and_the_other_waits() {
     rig.partition(&[leader], &others);
     rig.expect("the leader recovers alone", secs(8), |r| r.agreed(&[leader]));
     let waiting = |r: &Rig| {
-        others.iter().all(|&p| {
-            r.seen(p).leader.is_none() && r.seen(p).recovery_mode == RecoveryMode::Active
-        })
+        others
+            .iter()
+            .all(|&p| r.seen(p).leader.is_none() && r.seen(p).recovery_mode == RecoveryMode::Active)
     };
     rig.expect("the others wait", secs(8), waiting);
     rig.always("still", secs(20), |r| waiting(r) && r.agreed(&[leader]));
