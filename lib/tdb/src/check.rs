@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The full check of a file (spec/tdb.md 18.1).
 //!
-//! One pass over the data area notes where records begin; one pass over all lists ticks them off.
-//! Three bits for each possible record offset make this exact: a record is referenced once, from
-//! the list it belongs to, and nothing else is referenced.
+//! First all lists are walked, which notes where records must be; then the data area is scanned
+//! record by record, each of which must be one of those. A bit for each possible record offset
+//! makes this exact: a record is referenced once, from the list it belongs to, and nothing else is.
 //!
 //! Dead space (zeroes or padding where a record should begin, left by crashed transactions, 25 H1)
-//! is accepted, and records inside it count only if something refers to them.
+//! is accepted up to the next record that something refers to.
 
 use crate::layout::*;
 use crate::storage::Rec;
@@ -53,28 +53,28 @@ impl Bits {
         }
     }
 
-    /// First offset that is set in `self` and not in `other`.
-    fn first_missing_from(&self, other: &Bits) -> Option<u32> {
-        let (word, bits) = self
-            .words
-            .iter()
-            .zip(&other.words)
-            .map(|(mine, theirs)| mine & !theirs)
-            .enumerate()
-            .find(|(_, bits)| *bits != 0)?;
+    /// First offset from `offset` on that is set.
+    fn next_set(&self, offset: u32) -> Option<u32> {
+        let slot = offset.saturating_sub(self.base).div_ceil(ALIGN);
+        let (mut word, bit) = (slot as usize / 64, slot % 64);
+        let mut bits = self.words.get(word)? & (u64::MAX << bit);
+        while bits == 0 {
+            word += 1;
+            bits = *self.words.get(word)?;
+        }
         Some(self.base + ALIGN * (word as u32 * 64 + bits.trailing_zeros()))
     }
 }
 
-/// What the scan of the data area found.
+/// What is known of the file so far.
 struct Scan {
+    /// Offsets that a chain refers to.
     used: Bits,
+    /// Offsets that the free list refers to.
     free: Bits,
-    /// Records inside dead space: they need not be referenced.
-    optional: Bits,
-    referenced: Bits,
+    /// Number of both.
+    references: u64,
     recovery_start: u32,
-    recovery_seen: bool,
     end: u32,
     report: CheckReport,
 }
@@ -103,26 +103,16 @@ impl Tdb {
         let mut scan = Scan {
             used: Bits::new(base, end),
             free: Bits::new(base, end),
-            optional: Bits::new(base, end),
-            referenced: Bits::new(base, end),
+            references: 0,
             recovery_start: self.io.word(OFF_RECOVERY_START)?,
-            recovery_seen: false,
             end,
             report: CheckReport::default(),
         };
-        self.scan_records(&mut scan)?;
-        if scan.recovery_start != 0 && !scan.recovery_seen {
-            return Err(self.io.corrupt(
-                OFF_RECOVERY_START,
-                format!("a recovery area at {}", scan.recovery_start),
-                "none there",
-            ));
-        }
         for chain in 0..self.hash_size {
             self.check_chain(&mut scan, chain)?;
         }
         self.check_free_list(&mut scan)?;
-        self.check_all_referenced(&scan)?;
+        self.scan_records(&mut scan)?;
         Ok(scan.report)
     }
 
@@ -159,73 +149,70 @@ impl Tdb {
 
     fn scan_records(&mut self, scan: &mut Scan) -> Result<()> {
         let mut offset = data_start(self.hash_size);
-        let mut in_dead_space = false;
+        let mut recovery_seen = false;
+        let mut records = 0;
         while offset < scan.end {
             if scan.end - offset < REC_HEADER {
                 // A tail too short for a record (25 H16).
                 scan.report.dead_space += u64::from(scan.end - offset);
-                return Ok(());
+                break;
             }
             let rec = self.io.rec(offset)?;
-            let step = match self.scan_one(scan, offset, &rec, in_dead_space)? {
-                Some(len) => {
-                    in_dead_space = false;
-                    REC_HEADER + len
-                }
-                None => {
-                    in_dead_space = true;
-                    scan.report.dead_space += u64::from(ALIGN);
-                    ALIGN
-                }
-            };
-            offset = offset.saturating_add(step);
+            let is_area = offset == scan.recovery_start
+                && matches!(rec.magic, MAGIC_RECOVERY | MAGIC_RECOVERY_IDLE | PAD_WORD);
+            if is_area {
+                self.check_lengths(scan, offset, &rec)?;
+                recovery_seen = true;
+            } else if matches!(rec.magic, MAGIC_USED | MAGIC_DEAD | MAGIC_FREE) {
+                self.check_record(scan, offset, &rec)?;
+                records += 1;
+            } else {
+                let next = self.skip_dead_space(scan, offset, &rec)?;
+                scan.report.dead_space += u64::from(next - offset);
+                offset = next;
+                continue;
+            }
+            offset += REC_HEADER + rec.rec_len;
+        }
+        if scan.recovery_start != 0 && !recovery_seen {
+            return Err(self.io.corrupt(
+                OFF_RECOVERY_START,
+                format!("a recovery area at {}", scan.recovery_start),
+                "none there",
+            ));
+        }
+        // Each record met was referenced; so if the numbers agree, each reference met its record.
+        if records != scan.references {
+            return Err(self.io.corrupt(
+                data_start(self.hash_size),
+                format!("{} records, as many as the lists refer to", scan.references),
+                format!("{records}: some lie inside others"),
+            ));
         }
         Ok(())
     }
 
-    /// The record at `offset`: its length, or `None` for dead space.
-    fn scan_one(
-        &mut self,
-        scan: &mut Scan,
-        offset: u32,
-        rec: &Rec,
-        in_dead_space: bool,
-    ) -> Result<Option<u32>> {
-        if offset == scan.recovery_start && matches!(rec.magic, MAGIC_RECOVERY | 0 | PAD_WORD) {
-            self.check_lengths(scan, offset, rec)?;
-            scan.recovery_seen = true;
-            return Ok(Some(rec.rec_len));
-        }
-        let known = matches!(rec.magic, MAGIC_USED | MAGIC_DEAD | MAGIC_FREE);
-        if in_dead_space {
-            if !known || self.check_record(scan, offset, rec).is_err() {
-                return Ok(None);
-            }
-            scan.optional.set(offset);
-        } else if known {
-            self.check_record(scan, offset, rec)?;
-        } else if rec.magic == MAGIC_RECOVERY {
+    /// End of the dead space that begins at `offset`: the next thing that something refers to.
+    fn skip_dead_space(&mut self, scan: &Scan, offset: u32, rec: &Rec) -> Result<u32> {
+        if rec.magic == MAGIC_RECOVERY {
             return Err(self.io.corrupt(
                 offset,
                 format!("the recovery area at {}", scan.recovery_start),
                 "another recovery record",
             ));
-        } else {
-            let first = self.io.bytes(offset, 1)?.first().copied();
-            if !matches!(rec.magic, 0 | PAD_WORD) && !matches!(first, Some(0 | 0x42)) {
-                return Err(self.io.corrupt(
-                    offset + 20,
-                    "the magic of a record",
-                    format!("{:#010x}", rec.magic),
-                ));
-            }
-            return Ok(None);
         }
-        match rec.magic {
-            MAGIC_FREE => scan.free.set(offset),
-            _ => scan.used.set(offset),
+        let first = self.io.bytes(offset, 1)?.first().copied();
+        if !matches!(rec.magic, 0 | PAD_WORD) && !matches!(first, Some(0 | 0x42)) {
+            return Err(self.io.corrupt(
+                offset + 20,
+                "the magic of a record",
+                format!("{:#010x}", rec.magic),
+            ));
         }
-        Ok(Some(rec.rec_len))
+        let area = Some(scan.recovery_start).filter(|area| *area > offset);
+        let after = offset + ALIGN;
+        let next = [scan.used.next_set(after), scan.free.next_set(after), area];
+        Ok(next.into_iter().flatten().min().unwrap_or(scan.end).min(scan.end))
     }
 
     /// R1, R2 and R5.
@@ -269,6 +256,14 @@ impl Tdb {
                 format!("{tailer}"),
             ));
         }
+        let list = if rec.magic == MAGIC_FREE { &scan.free } else { &scan.used };
+        if !list.get(offset) {
+            return Err(self.io.corrupt(
+                offset,
+                "a record that a list refers to",
+                "no reference to it",
+            ));
+        }
         if rec.magic == MAGIC_FREE {
             return Ok(());
         }
@@ -296,15 +291,14 @@ impl Tdb {
         let mut pointer = chain_head(chain);
         let mut offset = self.io.word(pointer)?;
         while offset != 0 {
-            if offset % ALIGN != 0 || !scan.used.get(offset) {
+            let rec = self.referenced(scan, pointer, offset)?;
+            if !matches!(rec.magic, MAGIC_USED | MAGIC_DEAD) {
                 return Err(self.io.corrupt(
-                    pointer,
-                    format!("a record of chain {chain}"),
-                    format!("offset {offset}, where there is none"),
+                    offset + 20,
+                    format!("the magic of a record of chain {chain}"),
+                    format!("{:#010x}", rec.magic),
                 ));
             }
-            self.check_single_reference(scan, pointer, offset)?;
-            let rec = self.io.rec(offset)?;
             if rec.hash % self.hash_size != chain {
                 return Err(self.io.corrupt(
                     pointer,
@@ -312,6 +306,7 @@ impl Tdb {
                     format!("one of chain {} at {offset}", rec.hash % self.hash_size),
                 ));
             }
+            scan.used.set(offset);
             match rec.magic {
                 MAGIC_DEAD => scan.report.dead += 1,
                 _ => scan.report.records += 1,
@@ -326,44 +321,40 @@ impl Tdb {
         let mut pointer = FREE_HEAD;
         let mut offset = self.io.word(pointer)?;
         while offset != 0 {
-            if offset % ALIGN != 0 || !scan.free.get(offset) {
+            let rec = self.referenced(scan, pointer, offset)?;
+            if rec.magic != MAGIC_FREE {
                 return Err(self.io.corrupt(
-                    pointer,
-                    "a free record",
-                    format!("offset {offset}, where there is none"),
+                    offset + 20,
+                    "the magic of a free record",
+                    format!("{:#010x}", rec.magic),
                 ));
             }
-            self.check_single_reference(scan, pointer, offset)?;
+            scan.free.set(offset);
             scan.report.free += 1;
             pointer = offset;
-            offset = self.io.rec(offset)?.next;
+            offset = rec.next;
         }
         Ok(())
     }
 
-    fn check_single_reference(&mut self, scan: &mut Scan, from: u32, offset: u32) -> Result<()> {
-        if scan.referenced.get(offset) {
+    /// The record that the word at `pointer` refers to, which nothing else may refer to.
+    fn referenced(&mut self, scan: &mut Scan, pointer: u32, offset: u32) -> Result<Rec> {
+        let inside = u64::from(offset) + u64::from(REC_HEADER) <= u64::from(scan.end);
+        if offset % ALIGN != 0 || offset < data_start(self.hash_size) || !inside {
             return Err(self.io.corrupt(
-                from,
+                pointer,
+                "0 or the offset of a record",
+                format!("{offset}"),
+            ));
+        }
+        if scan.used.get(offset) || scan.free.get(offset) {
+            return Err(self.io.corrupt(
+                pointer,
                 "each record to be referenced once",
                 format!("a second reference to {offset}"),
             ));
         }
-        scan.referenced.set(offset);
-        Ok(())
-    }
-
-    fn check_all_referenced(&mut self, scan: &Scan) -> Result<()> {
-        let mut required = Bits { base: scan.used.base, words: scan.used.words.clone() };
-        let kinds = scan.free.words.iter().zip(&scan.optional.words);
-        for (word, (free, optional)) in required.words.iter_mut().zip(kinds) {
-            *word = (*word | free) & !optional;
-        }
-        match required.first_missing_from(&scan.referenced) {
-            Some(offset) => {
-                Err(self.io.corrupt(offset, "a record that a list refers to", "no reference to it"))
-            }
-            None => Ok(()),
-        }
+        scan.references += 1;
+        self.io.rec(offset)
     }
 }

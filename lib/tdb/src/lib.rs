@@ -19,6 +19,8 @@
 
 mod access;
 mod check;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod fcntl;
 mod flags;

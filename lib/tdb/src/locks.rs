@@ -78,6 +78,9 @@ impl Tdb {
         if self.is_nolock() {
             return Ok(true);
         }
+        if self.txn.is_some() {
+            return Err(Error::Lock("a transaction under a freeze, without its token"));
+        }
         let first = self.held.lists.is_empty();
         let holds_chain = !first && self.held.holds_chain();
         loop {
@@ -244,8 +247,8 @@ impl Tdb {
             }
             return Err(Error::Lock("the whole database is locked in another mode"));
         }
-        if self.held.has_lists() {
-            return Err(Error::Lock("a chain is locked"));
+        if self.held.has_lists() || self.txn.is_some() {
+            return Err(Error::Lock("a chain is locked, or a transaction is active"));
         }
         if !self.lock_all_recovered(mode, wait)? {
             return Ok(false);

@@ -83,10 +83,8 @@ impl Tdb {
         for entry in &log.entries {
             self.undo(&log, entry)?;
         }
+        self.blank_behind(&log)?;
         self.sync_unless_told_not_to()?;
-        if log.old_size <= log.area {
-            self.io.put_word(OFF_RECOVERY_START, 0)?;
-        }
         self.io.put_word(log.area + 20, MAGIC_RECOVERY_IDLE)?;
         self.sync_unless_told_not_to()?;
         log::info!(
@@ -94,7 +92,17 @@ impl Tdb {
             self.path().display(),
             log.old_size
         );
-        self.reclaim_behind(log.old_size)
+        self.reclaim(log.old_size, log.area)
+    }
+
+    /// Until the space behind the old end is reclaimed, it must look unused: the dead transaction
+    /// may have written records there.
+    fn blank_behind(&mut self, log: &UndoLog) -> Result<()> {
+        let stop = if log.area >= log.old_size { log.area } else { self.io.size() };
+        let from =
+            if log.area >= log.old_size { log.old_size } else { log.old_size.max(log.end()) };
+        let len = stop.saturating_sub(from).min(REC_HEADER + TAILER) as usize;
+        self.io.write_through(from, &[0; (REC_HEADER + TAILER) as usize][..len])
     }
 
     pub(crate) fn sync_unless_told_not_to(&self) -> Result<()> {
@@ -185,15 +193,33 @@ impl Tdb {
         Ok(entries)
     }
 
-    /// Makes one free record of the bytes that the interrupted transaction added and nothing
-    /// refers to any more (25 H1). Only now, with the magic cleared for good: a repeated recovery
-    /// could otherwise link it twice.
-    pub(crate) fn reclaim_behind(&mut self, old_size: u32) -> Result<()> {
-        let gap = self.io.size() - old_size;
-        if old_size % ALIGN != 0 || gap < REC_HEADER + TAILER {
+    /// Makes free records of the bytes that a dead or cancelled transaction added and nothing refers
+    /// to (25 H1). The caller holds the locks of a commit, and the undo log is idle. An area that
+    /// the transaction made stays where it is, for the next one.
+    pub(crate) fn reclaim(&mut self, old_size: u32, area: u32) -> Result<()> {
+        let size = self.io.size();
+        let mut gaps = [(old_size, size), (size, size)];
+        if area != 0 {
+            let area_len = u64::from(REC_HEADER) + u64::from(self.io.rec(area)?.rec_len);
+            let area_end = u32::try_from(u64::from(area) + area_len).unwrap_or(u32::MAX);
+            gaps = [(old_size, area), (old_size.max(area_end), size)];
+        }
+        let records = gaps.map(|(from, to)| {
+            let gap = to.saturating_sub(from);
+            let fits = from % ALIGN == 0 && gap >= REC_HEADER + TAILER;
+            fits.then(|| (from, (gap - REC_HEADER) & !(ALIGN - 1)))
+        });
+        self.free_atomically(&records)
+    }
+
+    /// Frees records in one crash-proof step.
+    pub(crate) fn free_atomically(&mut self, records: &[Option<(u32, u32)>]) -> Result<()> {
+        if records.iter().all(Option::is_none) {
             return Ok(());
         }
-        self.free_record(old_size, (gap - REC_HEADER) & !(ALIGN - 1))
+        self.atomically(|tdb| {
+            records.iter().flatten().try_for_each(|(offset, len)| tdb.free_record(*offset, *len))
+        })
     }
 
     /// Recovery that the handle may need before it works under a lock others took for it.

@@ -160,11 +160,28 @@ impl Tdb {
         }
         self.take_commit_locks()?;
         let area = self.write_undo_log()?;
-        self.sync_unless_told_not_to()?;
         // Set before the write: from now on a cancel has to clear the magic.
         self.set_prepared(Prepared::Logged { area })?;
+        self.arm_undo_log(area)
+    }
+
+    fn arm_undo_log(&mut self, area: u32) -> Result<()> {
+        self.sync_unless_told_not_to()?;
         self.write_both(area + 20, &self.io.word_bytes(MAGIC_RECOVERY))?;
         self.sync_unless_told_not_to()
+    }
+
+    /// A small commit of the engine's own, by the holder of all locks of a commit.
+    pub(crate) fn atomically(&mut self, work: impl FnOnce(&mut Tdb) -> Result<()>) -> Result<()> {
+        self.io.begin_overlay();
+        let logged = work(self).and_then(|()| self.write_undo_log());
+        let done = logged.and_then(|area| {
+            self.arm_undo_log(area)?;
+            self.write_changes(area)
+        });
+        self.io.end_overlay();
+        self.io.refresh()?;
+        done
     }
 
     fn set_prepared(&mut self, prepared: Prepared) -> Result<()> {
@@ -242,7 +259,11 @@ impl Tdb {
             magic: MAGIC_RECOVERY_IDLE,
         };
         self.write_both(area, &self.io.rec_bytes(&rec))?;
-        self.write_both(OFF_RECOVERY_START, &self.io.word_bytes(area))?;
+        if self.io.word(OFF_RECOVERY_START)? != area {
+            // The header points to an area only when that is one on disk.
+            self.sync_unless_told_not_to()?;
+            self.write_both(OFF_RECOVERY_START, &self.io.word_bytes(area))?;
+        }
         let mut log = Vec::with_capacity(bytes as usize);
         for (offset, len) in ranges {
             log.extend_from_slice(&self.io.word_bytes(offset));
@@ -293,6 +314,8 @@ impl Tdb {
         let end = end.ok_or_else(|| self.no_space(needed.into()))?.max(self.io.size());
         let capacity = (end - area - REC_HEADER) & !(ALIGN - 1);
         self.io.extend_under_overlay(area + REC_HEADER + capacity)?;
+        // No record reaches beyond what the disk has.
+        self.sync_unless_told_not_to()?;
         Ok((area, capacity))
     }
 
@@ -415,27 +438,12 @@ impl Tdb {
     /// area, or all of it without one, would belong to no record (25 H1): free it.
     fn settle_cancelled(&mut self, old_size: u32) -> Result<()> {
         self.io.refresh()?;
-        let size = self.io.size();
         let area = self.io.word(OFF_RECOVERY_START)?;
         if let Some((old, capacity)) = self.txn.as_ref().and_then(|t| t.replaced) {
             if old != area {
-                self.free_record(old, capacity)?;
+                self.free_atomically(&[Some((old, capacity))])?;
             }
         }
-        let end = if (old_size..size).contains(&area) { area } else { size };
-        let gap = end - old_size;
-        if gap < REC_HEADER + TAILER || old_size % ALIGN != 0 {
-            return Ok(());
-        }
-        // An area that was extended in place begins before the old end and reaches beyond it.
-        if area != 0 && area < old_size {
-            let rec = self.io.rec(area)?;
-            if u64::from(area) + u64::from(REC_HEADER) + u64::from(rec.rec_len)
-                > u64::from(old_size)
-            {
-                return Ok(());
-            }
-        }
-        self.free_record(old_size, (gap - REC_HEADER) & !(ALIGN - 1))
+        self.reclaim(old_size, area)
     }
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What is done with a file of arbitrary bytes; shared by the fuzz target and the tests.
+
+use std::fs;
+use std::path::Path;
+
+use ctdb_tdb::{Error, OpenOptions, StoreMode, Tdb, TDB_MUTEX_LOCKING, TDB_NOMMAP, TDB_NOSYNC};
+
+/// Opens `bytes` as a database at `path` and does everything an engine can do with it.
+pub fn exercise(path: &Path, bytes: &[u8], flags: u8) {
+    fs::write(path, bytes).expect("write the file");
+    let mut tdb_flags = TDB_NOSYNC;
+    if flags & 1 != 0 {
+        tdb_flags |= TDB_NOMMAP;
+    } else {
+        tdb_flags |= TDB_MUTEX_LOCKING;
+    }
+    let read_only = flags & 2 != 0;
+    let max_dead = Some(u32::from(flags >> 2 & 7));
+    let options = OpenOptions { tdb_flags, read_only, max_dead, ..OpenOptions::default() };
+    let Ok(mut tdb) = Tdb::open(path, &options) else {
+        // Nothing may be modified, except by a recovery that then failed.
+        return;
+    };
+    let checked = tdb.check();
+    if read_only {
+        assert_eq!(fs::read(path).expect("read back"), bytes);
+    }
+    let mut keys = Vec::new();
+    let traversed = tdb.traverse(|key, _| {
+        if keys.len() < 200 {
+            keys.push(key.to_vec());
+        }
+        true
+    });
+    if checked.is_ok() {
+        traversed.expect("a checked file can be traversed");
+    }
+    keys.push(b"a new key".to_vec());
+    let sound = checked.is_ok() && !read_only;
+    for (i, key) in keys.iter().enumerate() {
+        let _ = tdb.fetch(key);
+        let stored = tdb.store(key, &[&vec![i as u8; i * 37 % 900]], StoreMode::Replace);
+        if sound && i < 50 {
+            stored.expect("a checked file can be written");
+            if i % 3 == 0 {
+                tdb.delete(key).expect("what was stored can be deleted");
+            }
+        }
+    }
+    if sound {
+        tdb.check().expect("a checked file stays sound");
+    }
+    if tdb.transaction_start().is_ok() {
+        let _ = tdb.store(b"in a transaction", &[&[1; 5000]], StoreMode::Replace);
+        let _ = tdb.delete(&keys[0]);
+        let committed = tdb.transaction_commit();
+        if sound {
+            committed.expect("commit");
+            tdb.check().expect("sound after a commit");
+        }
+    }
+    match tdb.wipe_all() {
+        Ok(()) => {
+            tdb.check().expect("a wiped file is sound");
+        }
+        Err(Error::Usage(_)) if !read_only => panic!("wipe refused"),
+        Err(_) => {}
+    }
+}
