@@ -113,6 +113,8 @@ pub struct Daemon {
     record_owner: Option<usize>,
     keepalive_owner: Option<usize>,
     tunnel_owner: Option<usize>,
+    /// [`Daemon::stop`] has been called.
+    stopped: bool,
     shared: Shared,
 }
 
@@ -138,6 +140,7 @@ impl Daemon {
             record_owner: owner(Command::Record),
             keepalive_owner: owner(Command::Keepalive),
             tunnel_owner: owner(Command::Tunnel),
+            stopped: false,
             shared: Shared {
                 view: Arc::new(view),
                 old_view: None,
@@ -148,6 +151,7 @@ impl Daemon {
                 local: VecDeque::new(),
                 timers: Timers::default(),
                 next_reqid: 1,
+                exit: None,
                 heard: vec![0; config.nodes.len()],
                 config,
             },
@@ -176,8 +180,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Shutdown begins: tells every service.
+    /// Shutdown begins: tells every service, once. [`Env::exit`] leads here.
     pub fn stop(&mut self, now: Time, wall: WallTime, ports: &mut dyn Ports) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         for index in 0..self.services.len() {
             self.turn(index, now, wall, ports, |service, env| service.deactivate(env));
         }
@@ -233,10 +240,17 @@ impl Daemon {
         ports: &mut dyn Ports,
     ) -> bool {
         for _ in 0..budget {
-            let Some(packet) = self.shared.local.pop_front() else { return false };
+            let Some(packet) = self.shared.local.pop_front() else { break };
             self.route(packet, now, wall, ports);
         }
-        !self.shared.local.is_empty()
+        let more = !self.shared.local.is_empty();
+        if !more {
+            // The last words have been said.
+            if let Some(code) = self.shared.exit.take().filter(|_| self.stopped) {
+                ports.exit(code);
+            }
+        }
+        more
     }
 
     /// Fires the timers that are due.
@@ -310,6 +324,13 @@ impl Daemon {
         }
         if let Body::Message { srvid, .. } = packet.body {
             return self.route_message(srvid, packet, now, wall, ports);
+        }
+        let counts = &mut self.shared.stats.node;
+        match &packet.body {
+            Body::Control(_) => counts.req_control += 1,
+            Body::ControlReply(_) => counts.reply_control += 1,
+            Body::Tunnel { .. } => counts.req_tunnel += 1,
+            _ => {}
         }
         let owner = match Command::of(&packet.body) {
             Some(Command::Control(opcode)) => match self.control_owner.get(opcode as usize) {
@@ -390,6 +411,9 @@ impl Daemon {
             for other in 0..self.services.len() {
                 self.run(other, now, wall, ports, |service, env| service.reconfigure(env));
             }
+        }
+        if self.shared.exit.is_some() {
+            self.stop(now, wall, ports);
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub next_reqid: u32,
     /// Packets received from each node since the last keepalive check.
     pub heard: Vec<u64>,
+    /// The daemon shall end with this code.
+    pub exit: Option<i32>,
 }
 
 /// Timers of all services, ordered by deadline; equal deadlines fire in the order they were set.
@@ -235,6 +237,12 @@ impl Env<'_> {
             generation,
             body: Body::ControlReply(reply),
         });
+    }
+
+    /// Ends the daemon: every service is told that shutdown begins, and when what they have to say has been said the
+    /// process exits with this code. Later calls change nothing.
+    pub fn exit(&mut self, code: i32) {
+        self.shared.exit.get_or_insert(code);
     }
 
     /// Fires Event::Timer(`token`) once, `after` from now. Setting a token again moves it.

@@ -14,6 +14,8 @@ pub struct Latency {
     pub max: f64,
     /// Sum, seconds.
     pub total: f64,
+    /// Shortest and longest since the last entry of the history; none yet: None.
+    recent: Option<(f64, f64)>,
 }
 
 impl Latency {
@@ -26,8 +28,27 @@ impl Latency {
         if s > self.max {
             self.max = s;
         }
+        let (min, max) = self.recent.unwrap_or((s, s));
+        self.recent = Some((min.min(s), max.max(s)));
         self.total += s;
         self.num = self.num.saturating_add(1);
+    }
+
+    /// What was added after `earlier`, which is the same counter as it was then.
+    pub fn since(&self, earlier: &Latency) -> Latency {
+        let (min, max) = self.recent.unwrap_or_default();
+        Latency {
+            num: self.num.saturating_sub(earlier.num),
+            min,
+            max,
+            total: (self.total - earlier.total).max(0.0),
+            recent: None,
+        }
+    }
+
+    /// An entry of the history has been made.
+    pub fn forget_recent(&mut self) {
+        self.recent = None;
     }
 }
 
@@ -84,6 +105,8 @@ pub struct OperationCounts {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Statistics {
+    /// Connected clients; kept by the proxy service.
+    pub num_clients: u32,
     pub client_packets_sent: u32,
     pub client_packets_recv: u32,
     pub node_packets_sent: u32,
@@ -114,6 +137,33 @@ pub struct Statistics {
     pub frozen: bool,
     /// Malformed packets: connections closed because of them.
     pub malformed_packets: u32,
+}
+
+impl Statistics {
+    /// All counters at zero, and what is not a counter as it is now.
+    pub fn reset(&self) -> Statistics {
+        Statistics {
+            num_clients: self.num_clients,
+            pending_calls: self.pending_calls,
+            pending_childwrite_calls: self.pending_childwrite_calls,
+            locks: LockStatistics {
+                num_current: self.locks.num_current,
+                num_pending: self.locks.num_pending,
+                ..LockStatistics::default()
+            },
+            frozen: self.frozen,
+            ..Statistics::default()
+        }
+    }
+
+    /// An entry of the history has been made.
+    pub fn forget_recent(&mut self) {
+        self.reclock_ctdbd.forget_recent();
+        self.reclock_recd.forget_recent();
+        self.locks.latency.forget_recent();
+        self.call_latency.forget_recent();
+        self.childwrite_latency.forget_recent();
+    }
 }
 
 /// The bucket of a hop count: its number of significant bits, capped at 15.
