@@ -107,6 +107,14 @@ fn run(dir: &Path, environment: &[(&str, &str)]) -> Output {
     start(dir, environment, Stdio::null()).wait_with_output().unwrap()
 }
 
+/// Whether a process has ended. Orphans may stay zombies until init collects them.
+fn is_gone(pid: impl std::fmt::Display) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+        Err(_) => true,
+    }
+}
+
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
@@ -133,7 +141,7 @@ fn end(dir: &Path) {
     let pid = pid_in(dir.join("pid"));
     signal(pid, "-TERM");
     eventually("SIGTERM removes the PID file", || !dir.join("pid").exists());
-    eventually("the process ends", || !Path::new(&format!("/proc/{pid}")).exists());
+    eventually("the process ends", || is_gone(pid));
 }
 
 /// Fields of /proc/PID/stat after the name: state, ppid, pgrp, session.
@@ -190,7 +198,7 @@ fn second_is_refused(dir: &Path) {
     let sleeper = pid_in(dir.join("sleeper"));
     signal(pid, "-KILL");
     signal(sleeper, "-KILL");
-    eventually("it is gone", || !Path::new(&format!("/proc/{pid}")).exists());
+    eventually("it is gone", || is_gone(pid));
     assert!(dir.join("pid").exists());
     assert!(run(dir, &[]).status.success());
     end(dir);
@@ -212,7 +220,7 @@ fn ends_with_stdin(dir: &Path) {
     let sleeper = dir.join("sleeper");
     eventually("it runs", || sleeper.exists());
     drop(stdin);
-    eventually("it ends", || !Path::new(&format!("/proc/{pid}")).exists());
+    eventually("it ends", || is_gone(pid));
     signal(pid_in(sleeper), "-KILL");
 }
 
