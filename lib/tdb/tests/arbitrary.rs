@@ -16,6 +16,12 @@ fn golden(name: &str) -> Vec<u8> {
     fs::read(dir.join(name)).unwrap()
 }
 
+/// Few cases by default; PROPTEST_CASES asks for more.
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    ProptestConfig { cases, failure_persistence: None, ..Default::default() }
+}
+
 const SEEDS: [&str; 6] = [
     "fragmented.tdb",
     "dead-records.tdb",
@@ -26,7 +32,7 @@ const SEEDS: [&str; 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..2000), flags in any::<u8>()) {
