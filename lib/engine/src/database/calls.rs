@@ -22,6 +22,8 @@ pub const PENDING_MAX: usize = 200_000;
 /// Client calls that may wait behind the outstanding fetch of one key.
 pub const COLLAPSE_MAX: usize = 10_000;
 
+/// Packets that may wait for their time. Beyond that they go at once.
+const LATE_MAX: usize = 100_000;
 const ERROR_DELAY: Duration = Duration::from_millis(100);
 const COLLAPSE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -297,6 +299,9 @@ impl Database {
 
     /// Sends a packet (to this node: looks at it again) `after` from now.
     pub(super) fn later(&mut self, env: &mut Env<'_>, after: Duration, packet: Packet) {
+        if self.late.len() >= LATE_MAX {
+            return env.send(packet);
+        }
         let due = env.now.plus(after);
         let earliest = self.late.keys().next().is_none_or(|(first, _)| due < *first);
         let number = self.next_number();

@@ -57,6 +57,11 @@ impl ChainTable {
         self.queues.values().map(|q| q.work.len()).sum()
     }
 
+    /// The work in all queues.
+    pub(super) fn work(&self) -> impl Iterator<Item = &Work> {
+        self.queues.values().flat_map(|q| &q.work)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }

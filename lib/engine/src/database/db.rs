@@ -183,6 +183,15 @@ impl Db {
         self.delete_queue.get(key).copied()
     }
 
+    /// Ownership packets for the record that wait for its chain or for the thaw.
+    pub fn transfers_waiting(&self, key: &[u8]) -> usize {
+        let is_transfer = |work: &&Work| match work {
+            Work::Packet(Packet { body: Body::Dmaster(d), .. }) => d.key == key,
+            _ => false,
+        };
+        self.held.iter().chain(self.chains.work()).filter(is_transfer).count()
+    }
+
     /// Flags as in the dbmap (1.3).
     pub fn flags(&self) -> u8 {
         let kind = match self.kind {

@@ -11,7 +11,7 @@ use super::record::{apply_rule, join, split};
 use super::{AfterWrite, Database, Write};
 use crate::env::{Env, ReplyTo};
 use crate::packet::{Body, ControlReply, DbId, Packet};
-use crate::ports::{Decision, RecordWrite, WriteOutcome};
+use crate::ports::{RecordWrite, ScanCursor, StoreError, WriteOutcome};
 use bytes::Bytes;
 use ctdb_wire::flags::record as flag;
 use ctdb_wire::types::{PulldbExt, RecBuffer, Transdb};
@@ -180,16 +180,17 @@ impl Database {
         db.writing = Some(ticket);
         let then = AfterWrite::Commit { tid: request.tid, reply };
         self.writes.insert(ticket, Write { db: request.db_id, since: env.now, then });
-        if wiped {
-            env.store().replace_all(ticket, request.db_id, without_deleted(records));
-        } else if records.is_empty() {
+        if !wiped && records.is_empty() {
             self.write_done(env, ticket, WriteOutcome::Committed);
-        } else {
-            let decide = |record: &RecordWrite, _: Option<&[u8]>| match record.value.is_empty() {
-                true => Decision::Delete,
-                false => Decision::Store(record.value.to_vec()),
-            };
-            env.store().write(ticket, request.db_id, records, Box::new(decide));
+            return None;
+        }
+        let content = if wiped { Ok(Vec::new()) } else { whole_content(env, request.db_id) };
+        match content {
+            Ok(mut content) => {
+                content.extend(records);
+                env.store().replace_all(ticket, request.db_id, without_deleted(content, wiped));
+            }
+            Err(error) => self.write_done(env, ticket, WriteOutcome::Failed(error)),
         }
         None
     }
@@ -289,9 +290,30 @@ fn pushed_record(
     Some(RecordWrite { key, value })
 }
 
-/// The content that a sequence of stores and deletions leaves behind.
-fn without_deleted(records: Vec<RecordWrite>) -> Vec<RecordWrite> {
-    if records.iter().all(|r| !r.value.is_empty()) {
+/// The old content, for a transaction that does not wipe it. No existing tool does that.
+fn whole_content(env: &mut Env<'_>, id: DbId) -> Result<Vec<RecordWrite>, StoreError> {
+    let mut content = Vec::new();
+    let mut cursor = ScanCursor::default();
+    while !cursor.done {
+        let before = cursor.clone();
+        env.store().scan(id, &mut cursor, usize::MAX, &mut |key, value| {
+            content.push(RecordWrite {
+                key: Bytes::copy_from_slice(key),
+                value: Bytes::copy_from_slice(value),
+            });
+        })?;
+        if cursor == before {
+            let message = "a record of the frozen file is locked".to_owned();
+            return Err(StoreError { message, corrupt: false });
+        }
+    }
+    Ok(content)
+}
+
+/// The content that a sequence of stores and deletions leaves behind. `distinct`: if nothing is deleted, the
+/// sequence is as good.
+fn without_deleted(records: Vec<RecordWrite>, distinct: bool) -> Vec<RecordWrite> {
+    if distinct && records.iter().all(|r| !r.value.is_empty()) {
         return records;
     }
     let mut content = BTreeMap::new();

@@ -21,6 +21,8 @@ pub(super) struct Commit {
     client: ClientId,
     reply: ReplyTo,
     fanout: Fanout,
+    /// The epoch it began in: only the end of a later one ends it.
+    generation: u32,
     /// Only a recovery ends it now.
     failed: bool,
 }
@@ -59,7 +61,8 @@ impl Database {
         }
         env.set_timer(Timer::Commit(id).token(), limit);
         let reply = ReplyTo::of(packet);
-        self.commits.insert(id, Commit { client, reply, fanout, failed: false });
+        let generation = env.view().generation;
+        self.commits.insert(id, Commit { client, reply, fanout, generation, failed: false });
         self.check_commit(env, id);
         None
     }
@@ -116,9 +119,12 @@ impl Database {
         self.commits.remove(&id)
     }
 
-    /// A recovery has ended: all active nodes have the same content again.
+    /// A recovery has ended: all active nodes have the content they had then. A commit that began after
+    /// recovery mode had become NORMAL, while other nodes or this step were still behind, is not settled by it.
     pub(super) fn recovery_ended(&mut self, env: &mut Env<'_>) {
-        let ids: Vec<DbId> = self.commits.keys().copied().collect();
+        let now = env.view().generation;
+        let settled = self.commits.iter().filter(|(_, c)| c.generation != now);
+        let ids: Vec<DbId> = settled.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(commit) = self.end_commit(env, id) {
                 let reply =

@@ -153,7 +153,7 @@ impl Database {
             return status(0);
         }
         let Some(db) = self.dbs.get(&push.db_id) else { return status(-1) };
-        if db.is_held(env.view()) {
+        if db.is_held(env.view()) || !db.is_volatile() {
             return status(-1);
         }
         let mut header = push.hdr;

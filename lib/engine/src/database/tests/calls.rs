@@ -173,6 +173,7 @@ fn calls_do_not_overtake_ownership() {
     w.stalled.clear();
     w.run();
     assert_eq!(w.db(1, db).waiting(), (0, 1));
+    assert_eq!(w.db(1, db).transfers_waiting(key.as_bytes()), 1);
     // Node 0 asks by way of node 2 and the lmaster.
     let second = w.send_call(0, CLIENT, db, &key, FETCH, 0);
     w.run();

@@ -91,12 +91,31 @@ fn a_failed_commit_is_ended_by_a_recovery() {
     let early = w.send_control(0, CLIENT + 1, 0, Opcode::Trans3Commit, transaction(db, 2, "x"));
     w.run();
     assert_eq!(w.answer(0, early).status, -1);
+    // The end of the recovery before does not settle it; that of a later one does.
     w.publish(0, |view| view.recovery_mode = RecoveryMode::Normal);
+    w.local(0, Local::RecoveryEnded);
+    w.run();
+    assert_eq!(w.answered(0, commit), None);
+    w.publish(0, |view| view.generation = 101);
     w.local(0, Local::RecoveryEnded);
     w.run();
     let reply = w.answer(0, commit);
     assert_eq!((reply.status, &reply.error[..]), (2, "trans3 commit ended by recovery"));
     assert_eq!(w.database(0).pending_commits(), 0);
+}
+
+/// A commit that begins between NORMAL and END_RECOVERY belongs to the new epoch.
+#[test]
+fn the_end_of_a_recovery_does_not_end_a_newer_commit() {
+    let (mut w, db) = persistent(2);
+    w.stalled = vec![(0, 1)];
+    let commit = w.send_control(0, CLIENT, 0, Opcode::Trans3Commit, transaction(db, 1, "one"));
+    w.local(0, Local::RecoveryEnded);
+    w.run();
+    assert_eq!(w.answered(0, commit), None);
+    w.stalled.clear();
+    w.run();
+    assert_eq!(w.answer(0, commit).status, 0);
 }
 
 #[test]
