@@ -301,3 +301,127 @@ fn answer(env: &mut Env<'_>, pnn: Pnn, srvid: u64, result: i32) {
         env.message(pnn, srvid, result.to_vec());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::ClientId;
+    use crate::sim::{services, Options, Sim};
+
+    const REPLY: u64 = 0xCE01_0000_0000_0000;
+
+    fn cluster(nodes: u32) -> Sim {
+        let options = Options { seed: 9, nodes, ..Options::default() };
+        let mut sim = Sim::new(options, |_| services());
+        sim.start_all();
+        assert!(sim.run_until(Duration::from_secs(60), |s| s.is_settled()));
+        sim.run_for(Duration::from_secs(2));
+        sim
+    }
+
+    /// A client of node 0 that waits for results by message.
+    fn asker(sim: &mut Sim) -> ClientId {
+        let client = sim.connect(0);
+        let opcode = Opcode::RegisterSrvid as u32;
+        let register = Control { opcode, srvid: REPLY, ..Control::default() };
+        assert_eq!(sim.client_control(client, 0, register).map(|r| r.status), Some(0));
+        client
+    }
+
+    fn send(sim: &mut Sim, client: ClientId, node: Pnn, srvid: u64, data: Vec<u8>) {
+        sim.client_request(client, node, Body::Message { srvid, data: data.into() });
+    }
+
+    /// The results that arrive within a time.
+    fn results(sim: &mut Sim, client: ClientId, within: Duration) -> Vec<i32> {
+        sim.run_for(within);
+        let mut out = Vec::new();
+        while let Some(packet) = sim.client_take(client) {
+            if let Body::Message { srvid: REPLY, data } = packet.body {
+                out.push(i32::from_exact(&data).expect("an i32"));
+            }
+        }
+        out
+    }
+
+    fn request() -> Vec<u8> {
+        SrvidMessage { pnn: 0, srvid: REPLY }.to_vec()
+    }
+
+    fn disable(timeout: u32) -> Vec<u8> {
+        DisableMessage { pnn: 0, srvid: REPLY, timeout }.to_vec()
+    }
+
+    #[test]
+    fn only_the_leader_answers_a_takeover_run() {
+        let mut sim = cluster(3);
+        let leader = sim.view(0).and_then(|v| v.leader).expect("a leader");
+        let client = asker(&mut sim);
+        for node in 0..3 {
+            send(&mut sim, client, node, srvid::TAKEOVER_RUN, request());
+        }
+        send(&mut sim, client, leader, srvid::TAKEOVER_RUN, vec![0; 15]);
+        let got = results(&mut sim, client, Duration::from_secs(1));
+        assert_eq!(got, [leader as i32]);
+    }
+
+    #[test]
+    fn a_disabled_run_is_made_when_enabled() {
+        let mut sim = cluster(3);
+        let leader = sim.view(0).and_then(|v| v.leader).expect("a leader");
+        let client = asker(&mut sim);
+        send(&mut sim, client, leader, srvid::DISABLE_TAKEOVER_RUNS, disable(5));
+        send(&mut sim, client, leader, srvid::TAKEOVER_RUN, request());
+        let own = leader as i32;
+        assert_eq!(results(&mut sim, client, Duration::from_secs(1)), [own]);
+        assert_eq!(results(&mut sim, client, Duration::from_secs(5)), [own], "timed out");
+        send(&mut sim, client, leader, srvid::DISABLE_IP_CHECK, 60u32.to_vec());
+        send(&mut sim, client, leader, srvid::TAKEOVER_RUN, request());
+        assert_eq!(results(&mut sim, client, Duration::from_secs(10)), []);
+        send(&mut sim, client, leader, srvid::DISABLE_TAKEOVER_RUNS, disable(0));
+        assert_eq!(results(&mut sim, client, Duration::from_secs(1)), [own, own]);
+    }
+
+    #[test]
+    fn a_run_waits_for_a_silent_node_and_is_repeated() {
+        let mut sim = cluster(3);
+        let leader = sim.view(0).and_then(|v| v.leader).expect("a leader");
+        let silent = (leader + 1) % 3;
+        let client = asker(&mut sim);
+        sim.stop_process(silent);
+        send(&mut sim, client, leader, srvid::TAKEOVER_RUN, request());
+        send(&mut sim, client, leader, srvid::DISABLE_TAKEOVER_RUNS, disable(5));
+        if silent == 0 {
+            return;
+        }
+        let refused = results(&mut sim, client, Duration::from_millis(200));
+        assert_eq!(refused, [-EAGAIN], "in progress");
+        let got = results(&mut sim, client, Duration::from_secs(40));
+        assert_eq!(got, [-1]);
+    }
+
+    #[test]
+    fn a_node_without_addresses_answers() {
+        let mut sim = cluster(1);
+        let mut ask = |opcode: Opcode, data: Vec<u8>| {
+            sim.control(0, 0, opcode as u32, data).expect("a reply")
+        };
+        assert_eq!(ask(Opcode::GetPublicIps, vec![]), ControlReply::data(vec![0; 4]));
+        assert_eq!(ask(Opcode::GetIfaces, vec![]), ControlReply::data(vec![0; 4]));
+        let mut address = vec![2, 0, 0, 0, 10, 0, 0, 1];
+        address.resize(28, 0);
+        let connection = [address.clone(), address.clone()].concat();
+        assert_eq!(ask(Opcode::TcpClient, connection.clone()).status, 0);
+        assert_eq!(ask(Opcode::TcpClient, connection[1..].to_vec()).status, -1, "size");
+        assert_eq!(ask(Opcode::TcpAdd, connection).status, 0);
+        assert_eq!(ask(Opcode::GetTcpTickleList, address.clone()).status, 1);
+        assert_eq!(ask(Opcode::GetPublicIpInfo, address.clone()).status, -1);
+        let of = |pnn: u32| [pnn.to_vec(), address.clone()].concat();
+        assert_eq!(ask(Opcode::TakeoverIp, of(0)).status, 0);
+        assert_eq!(ask(Opcode::TakeoverIp, of(1)).status, -1);
+        assert_eq!(ask(Opcode::ReleaseIp, of(1)).status, 0);
+        for opcode in [Opcode::Ipreallocated, Opcode::StartIpreallocate, Opcode::ReloadPublicIps] {
+            assert_eq!(ask(opcode, vec![]).status, 0);
+        }
+    }
+}

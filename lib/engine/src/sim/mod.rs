@@ -19,6 +19,8 @@ mod store;
 mod trace;
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;
 
 pub use check::Violation;
@@ -34,7 +36,7 @@ use crate::rng::Rng;
 use crate::service::Service;
 use crate::time::{Time, WallTime};
 use crate::tunables::Tunables;
-use crate::view::{ClusterView, NodeView};
+use crate::view::{ClusterView, NodeView, RecoveryMode, RunState};
 use network::Network;
 use ports::Deed;
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +45,17 @@ use trace::{Note, Trace};
 
 /// Makes the services of one node.
 pub type Build = Box<dyn Fn(Pnn) -> Vec<Box<dyn Service>>>;
+
+/// The services of a real daemon.
+pub fn services() -> Vec<Box<dyn Service>> {
+    vec![
+        Box::new(crate::runtime::Runtime::default()),
+        Box::new(crate::cluster::Cluster::default()),
+        Box::new(crate::database::Database::default()),
+        Box::new(crate::failover::Failover::default()),
+        Box::new(crate::proxy::Proxy::default()),
+    ]
+}
 
 /// What a simulation is made of.
 #[derive(Debug, Clone)]
@@ -348,6 +361,21 @@ impl Sim {
     /// Notes something in the trace.
     pub fn note(&mut self, text: impl Into<String>) {
         self.trace.add(self.now, None, Note::Text(text.into()));
+    }
+
+    /// Whether every running node is healthy, connected to all other running ones, and of one generation with
+    /// them.
+    pub fn is_settled(&self) -> bool {
+        let running = self.running();
+        let views: Vec<&ClusterView> = running.iter().filter_map(|n| self.view(*n)).collect();
+        let Some(first) = views.first() else { return false };
+        views.iter().all(|v| {
+            v.recovery_mode == RecoveryMode::Normal
+                && v.run_state == RunState::Running
+                && v.generation == first.generation
+                && v.leader.is_some()
+                && running.iter().all(|n| v.flags(*n) == 0)
+        })
     }
 
     // ---- nodes ---------------------------------------------------------------------------------
