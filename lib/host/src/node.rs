@@ -82,10 +82,11 @@ struct Prepared {
     nodes: Vec<NodeView>,
     own: OwnAddress,
     lock: Option<HelperCommand>,
+    pid_file: PidFile,
 }
 
 fn start(options: RunOptions) -> Result<i32, Failure> {
-    let prepared = prepare(options)?;
+    let mut prepared = prepare(options)?;
     let caller = if options.interactive {
         Caller::none()
     } else {
@@ -97,11 +98,7 @@ fn start(options: RunOptions) -> Result<i32, Failure> {
         env!("CARGO_PKG_VERSION"),
         std::process::id()
     );
-    let pid_path = prepared.paths.pid_file("ctdbd");
-    let pid_file = PidFile::lock(&pid_path).and_then(|mut file| file.record().map(|()| file));
-    let pid_file = pid_file.map_err(|e| {
-        Failure(format!("{e}\nFailed to create PID file {}", pid_path.display()), EXIT_PID_FILE)
-    })?;
+    prepared.pid_file.record().map_err(|e| Failure(e.to_string(), EXIT_PID_FILE))?;
     let socket_path = prepared.paths.socket("ctdbd");
     let socket = listen(&socket_path, prepared.paths.test_mode)
         .map_err(|why| Failure(format!("{}: {why}", socket_path.display()), EXIT_SOCKET))?;
@@ -113,7 +110,7 @@ fn start(options: RunOptions) -> Result<i32, Failure> {
     if !options.interactive {
         child_output::redirect_to_log(Level::ERROR).map_err(|e| format!("child output: {e}"))?;
     }
-    let thread = assemble(prepared, socket, realtime)?;
+    let (thread, pid_file) = assemble(prepared, socket, realtime)?;
     caller.release(0);
     process::lock_memory();
     let code = thread.run().map_err(|why| format!("ctdb fatal error: {why}"))?;
@@ -151,6 +148,9 @@ fn prepare(options: RunOptions) -> Result<Prepared, Failure> {
         Some(setting) => Some(HelperCommand::from_setting(setting, &paths)?),
         None => None,
     };
+    // Before anything that a running daemon occupies: it is the clearest answer to a second start.
+    let pid_file = PidFile::lock(&paths.pid_file("ctdbd"))
+        .map_err(|e| Failure(e.to_string(), EXIT_PID_FILE))?;
     let nodes = config.nodes_source.load()?;
     for warning in startup::check_database_dirs(&config)? {
         log::warn!("{warning}");
@@ -161,7 +161,7 @@ fn prepare(options: RunOptions) -> Result<Prepared, Failure> {
     let mut tunables = Tunables::default();
     tunables_file::load(&paths, &mut tunables).log();
     let nodes = nodes_file::to_views(&nodes, port);
-    Ok(Prepared { paths, config, tunables, nodes, own, lock })
+    Ok(Prepared { paths, config, tunables, nodes, own, lock, pid_file })
 }
 
 /// Creates the client socket. One that a running daemon serves is not taken from it.
@@ -184,7 +184,11 @@ fn listen(path: &Path, test_mode: bool) -> Result<UnixListener, String> {
     Ok(socket)
 }
 
-fn assemble(p: Prepared, socket: UnixListener, realtime: bool) -> Result<HotThread, Failure> {
+fn assemble(
+    p: Prepared,
+    socket: UnixListener,
+    realtime: bool,
+) -> Result<(HotThread, PidFile), Failure> {
     let poll = mio::Poll::new()?;
     let (notifier, news) = Notifier::new(mio::Waker::new(poll.registry(), WAKER)?);
     take_signals(&notifier, p.paths.test_mode)?;
@@ -233,10 +237,8 @@ fn assemble(p: Prepared, socket: UnixListener, realtime: bool) -> Result<HotThre
         None if realtime => Duration::ZERO,
         None => BUSY_POLL,
     };
-    Ok(HotThread::new(
-        daemon,
-        Parts { poll, news, notifier, store, links, clients, process, busy_poll },
-    ))
+    let parts = Parts { poll, news, notifier, store, links, clients, process, busy_poll };
+    Ok((HotThread::new(daemon, parts), p.pid_file))
 }
 
 /// All services of a node.
