@@ -47,7 +47,7 @@ impl Client {
         deadline: impl Into<Deadline>,
     ) -> Result<CallOutcome> {
         let ticket = self.start_call(request)?;
-        self.await_reply(ticket, deadline.into())?;
+        self.await_new_reply(ticket, deadline.into())?;
         self.take_call(ticket).unwrap_or(Err(Error::Timeout { what: "reply" }))
     }
 }

@@ -320,6 +320,16 @@ impl Client {
         })
     }
 
+    /// Waits for the answer of a request that was just sent. A deadline that has passed already is a
+    /// timeout, however fast the daemon is; later the answer counts if it is there.
+    pub(crate) fn await_new_reply(&mut self, ticket: Ticket, deadline: Deadline) -> Result<()> {
+        if deadline.has_passed() {
+            self.forget(ticket);
+            return Err(Error::Timeout { what: "reply" });
+        }
+        self.await_reply(ticket, deadline)
+    }
+
     /// Waits until a request has been answered. At the deadline it is forgotten.
     pub(crate) fn await_reply(&mut self, ticket: Ticket, deadline: Deadline) -> Result<()> {
         while !self.is_answered(ticket) {

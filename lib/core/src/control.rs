@@ -129,10 +129,10 @@ impl Client {
         deadline: impl Into<Deadline>,
         request: &C::Request<'_>,
     ) -> Result<ControlOutcome> {
-        let to = to.into();
+        let (to, deadline) = (to.into(), deadline.into());
         let asked = self.start_control::<C>(to, request);
         let outcome = asked.and_then(|ticket| {
-            self.await_reply(ticket, deadline.into())?;
+            self.await_new_reply(ticket, deadline)?;
             self.take_outcome(ticket).unwrap_or(Err(Error::Timeout { what: "reply" }))
         });
         outcome.map_err(|e| no_reply(C::OPCODE, to.node, e))
@@ -179,8 +179,15 @@ impl Client {
                 Err(e) => failed.push((node, Err(no_reply(C::OPCODE, node, e)))),
             }
         }
+        let too_late = deadline.has_passed();
         for (node, ticket) in asked {
-            let taken = self.await_reply(ticket, deadline).and_then(|()| {
+            let waited = if too_late {
+                self.forget(ticket);
+                Err(Error::Timeout { what: "reply" })
+            } else {
+                self.await_reply(ticket, deadline)
+            };
+            let taken = waited.and_then(|()| {
                 self.take_control(ticket).unwrap_or(Err(Error::Timeout { what: "reply" }))
             });
             match taken {
