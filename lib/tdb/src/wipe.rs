@@ -59,7 +59,8 @@ impl Tdb {
     fn free_gap(&mut self, from: u32, to: u32) -> Result<()> {
         let gap = to.saturating_sub(from);
         if gap < REC_HEADER + TAILER {
-            return Ok(());
+            // Too small for a record: it must not look like the one it was part of (25 H16).
+            return self.io.write(from, &[0; (REC_HEADER + TAILER) as usize][..gap as usize]);
         }
         let rec_len = (gap - REC_HEADER) & !(ALIGN - 1);
         let next = self.io.word(FREE_HEAD)?;

@@ -85,3 +85,15 @@ fn undamaged_files_keep_their_records() {
         assert!(tdb.traverse(|_, _| true).unwrap() > 0, "{seed}");
     }
 }
+
+/// Every length a truncation can leave.
+#[test]
+fn truncated_files() {
+    let whole = golden("fragmented.tdb");
+    let dir = tempfile::tempdir().unwrap();
+    for len in (160..800).chain(whole.len() - 64..whole.len()) {
+        for flags in [0, 1, 2, 160] {
+            exercise::exercise(&dir.path().join("cut.tdb"), &whole[..len], flags);
+        }
+    }
+}
