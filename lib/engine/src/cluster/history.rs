@@ -49,6 +49,10 @@ enum Pause {
     AfterOne,
 }
 
+fn pause_length(env: &Env<'_>) -> Duration {
+    Duration::from_secs(env.tunables().rerecovery_timeout.into())
+}
+
 impl History {
     /// A new leader knows nothing of what its predecessors completed.
     pub fn new_leader(&mut self) {
@@ -67,6 +71,11 @@ impl History {
         if self.completed.len() > UNPAUSED {
             self.completed.pop_front();
         }
+    }
+
+    /// Whether a recovery that is not urgent would have to wait.
+    pub fn is_pausing(&self, env: &Env<'_>) -> bool {
+        self.paused_until(Pause::AfterOne, env.now, pause_length(env)).is_some()
     }
 
     /// From when on the next may begin; None: now.
@@ -99,8 +108,7 @@ impl Cluster {
         if !self.can_lead() {
             return;
         }
-        let pause = Duration::from_secs(env.tunables().rerecovery_timeout.into());
-        if let Some(at) = self.history.paused_until(need.pause, env.now, pause) {
+        if let Some(at) = self.history.paused_until(need.pause, env.now, pause_length(env)) {
             env.set_timer(Timer::Recovery.token(), at.since(env.now));
             return;
         }

@@ -247,8 +247,9 @@ impl Cluster {
         }
     }
 
+    /// Holds it against a node that it differs, unless a recovery, which may be all it lacks, has to wait.
     fn complain(&mut self, env: &Env<'_>, pnn: Pnn, why: String) {
-        if self.run.is_some() || self.suspended {
+        if self.run.is_some() || self.suspended || self.history.is_pausing(env) {
             return;
         }
         log::info!("{why}");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Clusters of cluster and database services in the simulator, in virtual time.
 
+mod chaos;
 mod hazards;
 mod leaders;
 mod members;
