@@ -225,13 +225,20 @@ impl Tdb {
     fn expand(&mut self, need: u32) -> Result<()> {
         self.io.refresh()?;
         let old = self.io.size();
-        let added = growth(old, need, crate::mutex::page_size() as u32);
+        let page = crate::mutex::page_size() as u32;
+        let mut added = growth(old, need, page);
         if added < need || old.checked_add(added).is_none() || old % ALIGN != 0 {
             return Err(self.no_space(need.into()));
         }
         if self.io.overlay.is_some() {
             self.io.grow_overlay(old + added);
-        } else {
+        } else if let Err(error) = self.io.extend_file(old, added) {
+            // Growing generously is for speed; on a nearly full disk the bare need may still fit.
+            let bare = need.next_multiple_of(ALIGN);
+            if !matches!(error, Error::NoSpace { .. }) || bare >= added {
+                return Err(error);
+            }
+            added = bare;
             self.io.extend_file(old, added)?;
         }
         // A jump to 4 GiB - 1 leaves an end that is no multiple of 4; the record stops before it.

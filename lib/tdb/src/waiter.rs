@@ -120,12 +120,19 @@ struct State {
 }
 
 impl State {
+    fn is_runnable(&self, request: &Request) -> bool {
+        !request.access.0.frozen.load(Ordering::Acquire)
+            && !self.active.contains_key(&request.key())
+    }
+
     /// Index of the first request that can be worked on now.
     fn runnable(&self) -> Option<usize> {
-        self.queue.iter().position(|request| {
-            !request.access.0.frozen.load(Ordering::Acquire)
-                && !self.active.contains_key(&request.key())
-        })
+        self.queue.iter().position(|request| self.is_runnable(request))
+    }
+
+    /// Whether at least `count` requests can be worked on now.
+    fn has_runnable(&self, count: usize) -> bool {
+        self.queue.iter().filter(|r| self.is_runnable(r)).take(count).count() == count
     }
 }
 
@@ -240,11 +247,12 @@ impl Pool {
     /// Gets a thread going if there is work for one.
     pub fn kick(self: &Arc<Pool>) {
         let mut state = enter(&self.state);
-        if state.runnable().is_none() {
-            return;
-        }
-        if state.idle > 0 {
+        let idle = state.idle;
+        if state.has_runnable(1) && idle > 0 {
             self.work.notify_one();
+        }
+        // An idle thread takes one request; that one may wait for long.
+        if !state.has_runnable(idle + 1) {
             return;
         }
         if state.threads >= self.max_threads || state.closed {
