@@ -17,6 +17,7 @@ use super::timer::Timer;
 use super::Cluster;
 use crate::env::Env;
 use crate::packet::{endpoint, Pnn};
+use crate::time::Time;
 use crate::view::flags::DELETED;
 use crate::view::RunState;
 use ctdb_wire::flags::capability::RECMASTER;
@@ -43,7 +44,47 @@ pub(super) enum Phase {
     Settled,
 }
 
+/// A cluster without a lock, some of whose nodes are not connected to its leader: they may have another.
+#[derive(Debug)]
+pub(super) struct Incomplete {
+    since: Time,
+    /// Minutes after which it was reported last.
+    reported: u64,
+}
+
+/// Whether it is time to report: each minute for ten minutes, each ten minutes for an hour, each hour.
+fn is_report_due(minutes: u64) -> bool {
+    minutes >= 1 && (minutes <= 10 || minutes <= 60 && minutes % 10 == 0 || minutes % 60 == 0)
+}
+
 impl Cluster {
+    /// Warns of a split that nothing prevents (`spec/cluster.md 13`).
+    pub(super) fn report_incomplete(&mut self, env: &Env<'_>) {
+        if self.has_lock_configured(env) || !self.is_leader() {
+            self.incomplete = None;
+            return;
+        }
+        let listed =
+            (0..self.view.nodes.len() as Pnn).filter(|p| self.view.flags(*p) & DELETED == 0);
+        let connected = self.view.connected().len();
+        if listed.count() == connected {
+            if self.incomplete.take().is_some_and(|i| i.reported > 0) {
+                log::error!("Cluster complete with leader={}", self.me);
+            }
+            return;
+        }
+        let new = Incomplete { since: env.now, reported: 0 };
+        let incomplete = self.incomplete.get_or_insert(new);
+        let minutes = env.now.since(incomplete.since).as_secs() / 60;
+        if minutes > incomplete.reported && is_report_due(minutes) {
+            incomplete.reported = minutes;
+            log::error!(
+                "Cluster incomplete with leader={}, elapsed={minutes} minutes, connected={connected}",
+                self.me
+            );
+        }
+    }
+
     /// Whether this node may lead.
     pub(super) fn can_lead(&self) -> bool {
         let capabilities = self.view.nodes.get(self.me as usize).map_or(0, |n| n.capabilities);
@@ -250,5 +291,16 @@ impl Cluster {
         if !self.has_lock_configured(env) {
             self.send_election_message(env);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_get_rarer() {
+        let due: Vec<u64> = (0..200).filter(|m| is_report_due(*m)).collect();
+        assert_eq!(due, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 120, 180]);
     }
 }

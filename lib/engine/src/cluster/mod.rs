@@ -41,6 +41,7 @@ use ctdb_wire::flags::capability::{LMASTER, RECMASTER};
 use ctdb_wire::types::{SrvidMessage, Uptime, VnnMap};
 use ctdb_wire::{srvid, ControlRequest, Encode, MessagePayload, Opcode, Text};
 use history::History;
+use leader::Incomplete;
 use leader::Phase;
 use lock::Lock;
 use recmode::Recmode;
@@ -117,6 +118,10 @@ pub struct Cluster {
     frozen: bool,
     /// Length in seconds of the ban in force.
     ban: Option<u32>,
+    /// Periodic checks before the first recovery.
+    waited_checks: u32,
+    /// Since when this leader's cluster, which has no lock, is not complete.
+    incomplete: Option<Incomplete>,
     /// Keepalive intervals without a packet, by node.
     dead_counts: Vec<u32>,
 
@@ -162,6 +167,8 @@ impl Cluster {
             freezing: None,
             frozen: false,
             ban: None,
+            waited_checks: 0,
+            incomplete: None,
             dead_counts: Vec::new(),
             watched: BTreeMap::new(),
             watch_complaint: None,

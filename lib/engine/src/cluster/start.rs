@@ -163,6 +163,20 @@ impl Cluster {
         true
     }
 
+    /// Says that this node waits for its first recovery; after a minute only now and then.
+    fn report_waiting(&mut self) {
+        if self.view.run_state != RunState::FirstRecovery {
+            return;
+        }
+        if self.waited_checks < 59 || self.waited_checks % 600 == 0 {
+            log::error!("CTDB_WAIT_UNTIL_RECOVERED");
+            if self.own_flags() & STOPPED != 0 {
+                log::error!("Node is STOPPED. Node will NOT recover.");
+            }
+        }
+        self.waited_checks = self.waited_checks.saturating_add(1);
+    }
+
     pub(super) fn schedule_check(&mut self, env: &mut Env<'_>) {
         let interval = Duration::from_secs(env.tunables().recover_interval.max(1).into());
         env.set_timer(Timer::Check.token(), interval);
@@ -182,6 +196,8 @@ impl Cluster {
                 self.freeze_databases(env);
             }
         }
+        self.report_waiting();
+        self.report_incomplete(env);
         self.review_leadership(env);
         self.expire_comparisons(env, None);
         if self.is_leader() {
