@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Our tool and Debian's, one after the other on the same daemons: output, complaints and exit code
-//! have to be the same to the byte.
+//! have to be the same to the byte. The daemons are Debian's, or those that `CTDBD` names.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -148,7 +148,11 @@ fn cluster() -> Result<Option<Cluster>> {
     if skip(Needs::DebianCtdb) {
         return Ok(None);
     }
-    Ok(Some(Cluster::start(Options::new(Side::debian(), 2))?))
+    let side = match std::env::var_os("CTDBD") {
+        Some(_) => Side::from_env()?,
+        None => Side::debian(),
+    };
+    Ok(Some(Cluster::start(Options::new(side, 2))?))
 }
 
 fn call(node: &Node, program: &str, line: &str) -> Result<Outcome> {

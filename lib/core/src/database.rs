@@ -153,10 +153,11 @@ impl Database {
     ) -> Result<Record<'d>> {
         self.check()?;
         let chain = self.tdb.chain_of(key);
-        if !self.lock_if_owned(key, chain)? {
-            self.bring_here(client, key, chain, deadline.into())?;
-        }
-        Ok(Record { db: self, chain, key })
+        let header = match self.lock_if_owned(key, chain)? {
+            Some(header) => header,
+            None => self.bring_here(client, key, chain, deadline.into())?,
+        };
+        Ok(Record { db: self, chain, key, header })
     }
 
     /// Locks a record only if this node is its data master already: `None` otherwise. Never asks
@@ -164,15 +165,13 @@ impl Database {
     pub fn try_local_lock<'d>(&'d mut self, key: &'d [u8]) -> Result<Option<Record<'d>>> {
         self.check()?;
         let chain = self.tdb.chain_of(key);
-        if self.lock_if_owned(key, chain)? {
-            return Ok(Some(Record { db: self, chain, key }));
-        }
-        Ok(None)
+        let header = self.lock_if_owned(key, chain)?;
+        Ok(header.map(|header| Record { db: self, chain, key, header }))
     }
 
     /// Takes the chain lock and keeps it if the record is this node's to write.
     #[inline]
-    fn lock_if_owned(&mut self, key: &[u8], chain: u32) -> Result<bool> {
+    fn lock_if_owned(&mut self, key: &[u8], chain: u32) -> Result<Option<RawHeader>> {
         if self.kind != DatabaseKind::Volatile {
             return Err(Error::Usage(
                 "records of this kind of database are written by transactions",
@@ -181,11 +180,11 @@ impl Database {
         self.tdb.lock_chain(chain, LockMode::Exclusive).map_err(|e| self.failed(e))?;
         let pnn = self.pnn;
         let owned = match self.tdb.fetch_locked(key) {
-            Ok(data) => Ok(RawHeader::of(data).is_some_and(|header| header.is_writable_at(pnn))),
+            Ok(data) => Ok(RawHeader::of(data).filter(|header| header.is_writable_at(pnn))),
             Err(e) => Err(e),
         };
-        if let Ok(true) = owned {
-            return Ok(true);
+        if let Ok(Some(header)) = owned {
+            return Ok(Some(header));
         }
         self.tdb.unlock_chain(chain).map_err(|e| self.failed(e))?;
         owned.map_err(|e| self.failed(e))
@@ -199,11 +198,11 @@ impl Database {
         key: &[u8],
         chain: u32,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Result<RawHeader> {
         loop {
             self.migrate(client, key, call_flags::IMMEDIATE_MIGRATION, deadline)?;
-            if self.lock_if_owned(key, chain)? {
-                return Ok(());
+            if let Some(header) = self.lock_if_owned(key, chain)? {
+                return Ok(header);
             }
             if deadline.has_passed() {
                 return Err(Error::Timeout { what: "record to stay on this node" });
@@ -325,6 +324,8 @@ pub struct Record<'d> {
     db: &'d mut Database,
     chain: u32,
     key: &'d [u8],
+    /// What is in front of the value as long as the lock is held.
+    header: RawHeader,
 }
 
 impl Record<'_> {
@@ -342,46 +343,34 @@ impl Record<'_> {
         }
     }
 
-    fn raw_header(&mut self) -> Result<RawHeader> {
-        let data = self.db.tdb.fetch_locked(self.key);
-        match data.map(RawHeader::of) {
-            Ok(header) => Ok(header.unwrap_or_default()),
-            Err(e) => Err(self.db.failed(e)),
-        }
-    }
-
     /// Its header.
-    pub fn header(&mut self) -> Result<LtdbHeader> {
-        let raw = self.raw_header()?;
-        LtdbHeader::from_prefix(raw.as_bytes())
-            .map_err(|source| Error::Malformed { what: "record header", source })
+    pub fn header(&self) -> LtdbHeader {
+        self.header.into()
     }
 
     /// Replaces its value; the header stays as it is: sequence numbers are the daemons' business.
     #[inline]
     pub fn store(&mut self, value: &[u8]) -> Result<()> {
-        let header = self.raw_header()?;
-        self.write(&header, value)
+        self.write(value)
     }
 
     /// Replaces header and value. For tools: a wrong header loses data in the next recovery.
     pub fn store_with_header(&mut self, header: &LtdbHeader, value: &[u8]) -> Result<()> {
-        self.write(&RawHeader::from(header), value)
+        self.header = RawHeader::from(header);
+        self.write(value)
     }
 
     #[inline]
-    fn write(&mut self, header: &RawHeader, value: &[u8]) -> Result<()> {
-        let parts = [header.as_bytes(), value];
+    fn write(&mut self, value: &[u8]) -> Result<()> {
+        let parts = [self.header.as_bytes(), value];
         self.db.tdb.store(self.key, &parts, StoreMode::Replace).map_err(|e| self.db.failed(e))
     }
 
     /// Empties the record and tells the daemon, which deletes it when no node needs it any more.
     /// Waits for the daemon's answer with the lock held.
     pub fn delete(mut self, client: &mut Client, deadline: impl Into<Deadline>) -> Result<()> {
-        let raw = self.raw_header()?;
-        self.write(&raw, &[])?;
-        let header = self.header()?;
-        let request = KeyData { db_id: self.db.id, header, key: self.key };
+        self.write(&[])?;
+        let request = KeyData { db_id: self.db.id, header: self.header(), key: self.key };
         let pnn = client.pnn();
         client.control::<call::ScheduleForDeletion, ()>(pnn, deadline, &request)
     }

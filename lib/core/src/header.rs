@@ -4,7 +4,7 @@
 
 use ctdb_wire::flags::record;
 use ctdb_wire::types::LtdbHeader;
-use ctdb_wire::Encode;
+use ctdb_wire::{Decode, Encode};
 
 const SIZE: usize = LtdbHeader::SIZE;
 const DMASTER: usize = 8;
@@ -51,6 +51,12 @@ impl RawHeader {
     }
 }
 
+impl From<RawHeader> for LtdbHeader {
+    fn from(raw: RawHeader) -> LtdbHeader {
+        LtdbHeader::from_exact(&raw.0).unwrap_or_default()
+    }
+}
+
 impl From<&LtdbHeader> for RawHeader {
     fn from(header: &LtdbHeader) -> RawHeader {
         let mut bytes = [0; SIZE];
@@ -78,6 +84,12 @@ mod tests {
         assert!(raw(1, record::RO_HAVE_DELEGATIONS).is_readable_at(1));
         assert!(raw(2, record::RO_HAVE_READONLY).is_readable_at(1));
         assert!(!raw(2, 0).is_readable_at(1));
+    }
+
+    #[test]
+    fn bytes_and_fields_are_the_same_header() {
+        let header = LtdbHeader { rsn: 7, dmaster: 2, reserved1: 5, flags: 0x0100_0001 };
+        assert_eq!(LtdbHeader::from(RawHeader::from(&header)), header);
     }
 
     #[test]
