@@ -7,6 +7,7 @@
 
 use crate::cluster_lock::LockNews;
 use crate::hot::background::{Background, Notifier};
+use crate::hot::busy_poll::BusyPoll;
 use crate::hot::clients::{self, ClientEvent, Clients};
 use crate::hot::inbuf::SCRATCH;
 use crate::hot::links::{self, LinkEvent, Links};
@@ -147,7 +148,7 @@ pub struct HotThread {
     poll: Poll,
     news: Receiver<Background>,
     _notifier: Notifier,
-    busy_poll: Duration,
+    busy_poll: BusyPoll,
     epoch: Instant,
     scratch: Vec<u8>,
 }
@@ -171,7 +172,7 @@ impl HotThread {
             poll: parts.poll,
             news: parts.news,
             _notifier: parts.notifier,
-            busy_poll: parts.busy_poll,
+            busy_poll: BusyPoll::new(parts.busy_poll),
             epoch: Instant::now(),
             scratch: vec![0; SCRATCH],
         }
@@ -195,7 +196,6 @@ impl HotThread {
         self.ports.clients.start().map_err(|e| format!("client socket: {e}"))?;
         self.ports.links.start();
         let mut events = Events::with_capacity(256);
-        let mut poll_until = Instant::now();
         loop {
             let busy = self.turn(&mut events).map_err(|e| format!("event loop: {e}"))?;
             if let Some(code) = self.ports.exit {
@@ -204,13 +204,14 @@ impl HotThread {
             }
             let now = Instant::now();
             if busy {
-                poll_until = now + self.busy_poll;
+                self.busy_poll.traffic(now);
             }
             let timeout = if self.must_go_on() {
                 Duration::ZERO
-            } else if now < poll_until {
+            } else if self.busy_poll.wanted(now) {
                 // Give the processor to whoever we wait for, then look again.
                 std::thread::yield_now();
+                self.busy_poll.returned(now, Instant::now());
                 Duration::ZERO
             } else {
                 self.sleep_time(now)

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The hot path: everything between a packet that arrives and the packets that it causes.
 //!
-//! - [`event_loop`]: the one thread that does it; [`background`]: what other threads tell it
+//! - [`event_loop`]: the one thread that does it; [`busy_poll`]: when it polls instead of sleeping;
+//!   [`background`]: what other threads tell it
 //! - [`links`]: node links; [`clients`]: the client socket; [`inbuf`], [`outbuf`]: their buffers
 //! - [`codec`]: between the engine's packets and bytes
 //! - `os`: system calls that no crate wraps
 
 pub mod background;
+pub mod busy_poll;
 pub mod clients;
 pub mod codec;
 pub mod event_loop;
