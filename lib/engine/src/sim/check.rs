@@ -11,7 +11,7 @@ use super::store::{Cause, Change, SimStore};
 use crate::packet::{DbId, Pnn};
 use crate::ports::DbKind;
 use crate::view::{ClusterView, RecoveryMode, INVALID_GENERATION};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// An invariant that did not hold.
@@ -59,6 +59,12 @@ pub(super) fn header(value: &[u8]) -> Option<Header> {
 pub(super) struct Check {
     violation: Option<Violation>,
     generations: BTreeMap<Pnn, u32>,
+    /// The generation that was installed last, and its members.
+    latest: u32,
+    past: BTreeSet<u32>,
+    members: Vec<Pnn>,
+    /// Nodes whose data does not count.
+    left_out: BTreeSet<Pnn>,
 }
 
 impl Check {
@@ -72,6 +78,12 @@ impl Check {
 
     pub fn node_lost(&mut self, node: Pnn) {
         self.generations.remove(&node);
+    }
+
+    /// Whether a node of this generation is one of the cluster.
+    pub fn belongs(&self, node: Pnn, generation: u32) -> bool {
+        generation != INVALID_GENERATION
+            && (generation == self.latest || self.members.contains(&node))
     }
 
     pub fn change(&mut self, node: Pnn, change: &Change) {
@@ -121,13 +133,32 @@ impl Check {
         }
     }
 
-    /// Compares the view of `node` with the others, if its generation is new.
-    pub fn views(&mut self, node: Pnn, views: &[(Pnn, &ClusterView)]) {
-        let Some((_, view)) = views.iter().find(|(n, _)| *n == node) else { return };
-        if self.generations.insert(node, view.generation) == Some(view.generation)
-            || view.generation == INVALID_GENERATION
-        {
-            return;
+    /// Compares the view of `node` with the others. The nodes that no longer belong to the cluster.
+    pub fn views(&mut self, node: Pnn, views: &[(Pnn, &ClusterView)]) -> Vec<Pnn> {
+        let Some((_, view)) = views.iter().find(|(n, _)| *n == node) else { return Vec::new() };
+        let known = self.generations.insert(node, view.generation) == Some(view.generation);
+        if !known && view.generation != INVALID_GENERATION {
+            self.new_generation(node, view, views);
+        }
+        let mut out = Vec::new();
+        for (pnn, view) in views {
+            if view.is_inactive() || !self.belongs(*pnn, view.generation) {
+                if self.left_out.insert(*pnn) {
+                    out.push(*pnn);
+                }
+            } else {
+                self.left_out.remove(pnn);
+            }
+        }
+        out
+    }
+
+    fn new_generation(&mut self, node: Pnn, view: &ClusterView, views: &[(Pnn, &ClusterView)]) {
+        let first = views.iter().all(|(n, v)| *n == node || v.generation != view.generation);
+        if first && !self.past.contains(&view.generation) {
+            self.past.insert(view.generation);
+            self.latest = view.generation;
+            self.members.clone_from(&view.vnnmap);
         }
         for (other, theirs) in views {
             if theirs.generation == view.generation && theirs.vnnmap != view.vnnmap {

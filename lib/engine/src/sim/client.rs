@@ -167,6 +167,7 @@ impl Sim {
         ports.pids.remove(&pid);
         ports.client_packets.remove(&client);
         ports.store.client_died(client);
+        self.users.remove(&client);
         self.pump(node);
     }
 
@@ -189,6 +190,9 @@ impl Sim {
                 *n = n.saturating_sub(1);
             }
         }
+        if self.users.contains_key(&client) {
+            return self.user_receives(client, &packet);
+        }
         c.inbox.push_back(packet);
     }
 
@@ -198,6 +202,4 @@ impl Sim {
         }
         self.client_dies(client);
     }
-
-    pub(super) fn client_granted(&mut self, _client: ClientId) {}
 }

@@ -21,3 +21,20 @@ fn three_nodes_become_one_cluster() {
         eprintln!("settled after {:?}", sim.now());
     }
 }
+
+#[test]
+fn users_on_all_nodes_share_records() {
+    for seed in 0..10 {
+        let mut sim = cluster(seed, 3);
+        for node in [0, 0, 1, 1, 2, 2] {
+            sim.add_user(node, Habits::default());
+        }
+        sim.run_for(Duration::from_secs(10));
+        sim.assert_ok();
+        assert!(sim.counts().writes > 1000, "{:?}", sim.counts());
+        assert_eq!((sim.counts().rollbacks, sim.counts().strays), (0, 0));
+        for (_, node, user) in sim.users() {
+            assert!(user.done() > 100, "node {node}: {}", user.describe());
+        }
+    }
+}

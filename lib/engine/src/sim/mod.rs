@@ -7,16 +7,18 @@
 //! or [`Sim::violation`] says which does not; a test that panics prints the seed and the last steps.
 //!
 //! - [`store`]: files and locks; [`network`]: links; [`lock`]: the cluster lock; [`ports`]: what a daemon sees
-//! - [`client`]: processes on the client socket
-//! - [`check`]: the invariants
+//! - [`client`]: processes on the client socket; [`user`]: those that use records by themselves
+//! - [`check`]: the invariants; [`oracle`]: the history of each record
 
 mod check;
 mod client;
 mod lock;
 mod network;
+mod oracle;
 mod ports;
 mod store;
 mod trace;
+mod user;
 
 #[cfg(test)]
 mod cluster_tests;
@@ -26,8 +28,10 @@ mod tests;
 pub use check::Violation;
 pub use client::Client;
 pub use lock::LockService;
+pub use oracle::{Counts, Oracle};
 pub use ports::SimPorts;
 pub use store::{Cause, Change, Content, SimStore};
+pub use user::{Habits, User};
 
 use crate::daemon::{Config, Daemon, Input};
 use crate::packet::{ClientId, Packet, Pnn};
@@ -133,6 +137,7 @@ enum What {
     LockHelperEnds(Pnn, u64),
     ToClient(ClientId, ClientPacket),
     ClientClosed(ClientId),
+    ClientWakes(ClientId),
     ClientGranted(ClientId),
 }
 
@@ -162,6 +167,8 @@ pub struct Sim {
     /// The cluster lock.
     pub lock: LockService,
     clients: BTreeMap<ClientId, Client>,
+    users: BTreeMap<ClientId, User>,
+    oracle: Oracle,
     next_client: ClientId,
     check: check::Check,
     trace: Trace,
@@ -194,6 +201,8 @@ impl Sim {
             network: Network::default(),
             lock: LockService::default(),
             clients: BTreeMap::new(),
+            users: BTreeMap::new(),
+            oracle: Oracle::default(),
             next_client: crate::packet::endpoint::FIRST_CLIENT,
             check: check::Check::default(),
             trace: Trace::new(options.trace),
@@ -293,6 +302,7 @@ impl Sim {
             What::LockHelperEnds(node, incarnation) => self.lock.helper_ended(node, incarnation),
             What::ToClient(client, packet) => self.client_receives(client, packet),
             What::ClientClosed(client) => self.client_closed(client),
+            What::ClientWakes(client) => self.client_wakes(client),
             What::ClientGranted(client) => self.client_granted(client),
         }
     }
@@ -461,6 +471,7 @@ impl Sim {
         n.ports.store.process_died(&mut || rng.below(2) == 0);
         self.check_changes(node);
         self.check.node_lost(node);
+        self.oracle.lost(node, false);
         let linger = self.between(self.options.lock_linger);
         self.after(linger, What::LockHelperEnds(node, incarnation));
         for peer in 0..self.len() {
@@ -825,6 +836,12 @@ impl Sim {
         let changes = std::mem::take(&mut self.nodes[node as usize].ports.store.changes);
         for change in &changes {
             self.check.change(node, change);
+            if change.cause != Cause::Reset {
+                if let Some(value) = change.new.as_deref().filter(|v| v.len() >= 24) {
+                    let name = (change.db, change.key.clone());
+                    self.oracle.stored(node, &name, user::version_of(value));
+                }
+            }
         }
         for change in changes {
             self.check_owner(change.db, &change.key);
@@ -848,7 +865,21 @@ impl Sim {
             .enumerate()
             .filter_map(|(n, d)| Some((n as Pnn, d.daemon.as_ref()?.view())))
             .collect();
-        self.check.views(node, &views);
+        let left_out = self.check.views(node, &views);
+        for pnn in left_out {
+            self.trace.add(self.now, Some(pnn), Note::Text("is left out from now on".to_owned()));
+            self.oracle.lost(pnn, true);
+        }
+    }
+
+    /// Whether a node does not belong to the cluster: what its clients do does not count.
+    fn is_left_out(&self, node: Pnn) -> bool {
+        self.view(node).is_none_or(|v| v.is_inactive() || !self.check.belongs(node, v.generation))
+    }
+
+    /// What the oracle has counted.
+    pub fn counts(&self) -> Counts {
+        self.oracle.counts()
     }
 }
 
