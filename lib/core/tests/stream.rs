@@ -205,3 +205,45 @@ fn nothing_waits_in_dispatch() {
     assert_eq!(outcome.reply::<call::GetRunstate>().unwrap(), 8);
     peer.join().unwrap();
 }
+
+/// A generator that gives the same numbers in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % below.max(1)
+    }
+}
+
+#[test]
+fn damaged_packets_never_panic_and_never_hang() {
+    for seed in 0..200 {
+        let (mut client, peer) = client(move |peer| {
+            let mut numbers = Numbers(seed);
+            let id = peer.control();
+            let body = ReplyControl { status: 0, data: &[7; 40], errormsg: b"words" };
+            let reply = legacy::encode_to_vec(&route(id), &body, Rounding::Daemon).unwrap();
+            for _ in 0..20 {
+                let mut packet =
+                    if numbers.next(2) == 0 { reply.clone() } else { message(1, b"m") };
+                for _ in 0..numbers.next(4) {
+                    let at = numbers.next(packet.len());
+                    packet[at] = numbers.next(256) as u8;
+                }
+                packet.truncate(packet.len() - numbers.next(3));
+                // The client may have given up already.
+                let _ = peer.0.write_all(&packet);
+            }
+        });
+        let first = client.control_outcome::<call::GetNodemap>(0, LIMIT, &());
+        if let Ok(outcome) = &first {
+            let _ = outcome.reply::<call::GetNodemap>();
+            let _ = outcome.any_reply();
+        }
+        peer.join().unwrap();
+        // The peer is gone: the rest ends with the end of the stream, or with its damage.
+        while client.turn(LIMIT, "anything").is_ok() {}
+        assert!(client.is_closed(), "seed {seed}");
+    }
+}
