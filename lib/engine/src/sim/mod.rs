@@ -8,8 +8,10 @@
 //!
 //! - [`store`]: files and locks; [`network`]: links; [`lock`]: the cluster lock; [`ports`]: what a daemon sees
 //! - [`client`]: processes on the client socket; [`user`]: those that use records by themselves
+//! - [`campaign`]: a seed's cluster, users and faults
 //! - [`check`]: the invariants; [`oracle`]: the history of each record
 
+pub mod campaign;
 mod check;
 mod client;
 mod lock;
