@@ -290,7 +290,13 @@ impl Cluster {
             last = format!("{views:?}");
             Ok(views.filter(|v| all_agree(v, members, all)).and_then(|v| v.into_iter().next()))
         });
-        waited.with_context(|| format!("last views of {members:?}: {last}"))
+        waited.with_context(|| {
+            let tails = self.nodes.iter().filter_map(|node| {
+                let tail = node.ctdbd.as_ref()?.log_tail();
+                Some(format!("\nlog of node {}:\n{tail}", node.pnn))
+            });
+            format!("last views of {members:?}: {last}{}", tails.collect::<String>())
+        })
     }
 
     /// `ctdb shutdown` on each running node; true if all ended by themselves.
