@@ -81,6 +81,9 @@ impl Tdb {
         if self.txn.is_some() {
             return Err(Error::Lock("a transaction under a freeze, without its token"));
         }
+        if let Some(chain) = list {
+            self.prefetch_chain(chain);
+        }
         let first = self.held.lists.is_empty();
         let holds_chain = !first && self.held.holds_chain();
         loop {
@@ -95,6 +98,16 @@ impl Tdb {
         }
         self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
         Ok(true)
+    }
+
+    /// The mutex and the first record of a chain are two far apart places in memory. Fetching both
+    /// before the lock overlaps what are otherwise two waits, the better part of an operation.
+    #[inline(always)]
+    fn prefetch_chain(&self, chain: u32) {
+        if let Some(area) = &self.locks.mutexes {
+            area.prefetch(chain);
+            self.io.prefetch_target(crate::layout::chain_head(chain));
+        }
     }
 
     fn acquire_again(&mut self, at: usize, mode: LockMode, wait: Wait) -> Result<bool> {

@@ -167,6 +167,14 @@ impl MutexArea {
         unsafe { AtomicI16::from_ptr(self.map.as_mut_ptr().add(OFF_STATE).cast()) }
     }
 
+    /// Fetches a chain's mutex into the cache in the background.
+    #[inline(always)]
+    pub fn prefetch(&self, chain: u32) {
+        let mutex: *const u8 = self.list_mutex(chain + 1).cast();
+        crate::storage::prefetch(mutex);
+        crate::storage::prefetch(mutex.wrapping_add(MUTEX - 1));
+    }
+
     /// Locks the mutex of a chain, or with `None` of the free list.
     pub fn lock_list(
         &self,

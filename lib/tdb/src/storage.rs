@@ -243,6 +243,20 @@ impl Storage {
         Ok(self.order(u32::from_ne_bytes(bytes)))
     }
 
+    /// Asks the CPU to fetch the record that the word at `offset` points to. Only a hint: the word
+    /// may be read without a lock.
+    #[inline(always)]
+    pub fn prefetch_target(&self, offset: u32) {
+        let Some(pointer) = self.direct(offset, 4) else {
+            return;
+        };
+        let target = self.order(load_word(pointer));
+        if let Some(record) = self.direct(target, 128) {
+            prefetch(record);
+            prefetch(record.wrapping_add(64));
+        }
+    }
+
     /// Writes the u32 at `offset`. A word that publishes a record is written after the record.
     #[inline]
     pub fn put_word(&mut self, offset: u32, word: u32) -> Result<()> {
@@ -520,6 +534,19 @@ impl Storage {
         self.overlay = Some(overlay);
         done
     }
+}
+
+/// Fetches a cache line in the background.
+#[inline(always)]
+pub(crate) fn prefetch(pointer: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch may be given any address.
+    unsafe {
+        use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(pointer.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
 }
 
 #[inline(always)]
