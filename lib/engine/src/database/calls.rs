@@ -176,13 +176,14 @@ impl Database {
         let reqid = env.new_reqid();
         let generation = self.dbs.get(&request.db).map_or(0, |db| db.generation);
         self.pending.insert(reqid, pending);
-        env.send(Packet {
+        let packet = Packet {
             dst: Endpoint { node: dmaster, id: endpoint::DATABASE },
             src: self.own_endpoint(env),
             reqid,
             generation,
             body: Body::Call(request),
-        });
+        };
+        self.send_packet(env, packet);
     }
 
     /// A call on a database whose records do not migrate: answered from the local copy.
@@ -282,7 +283,7 @@ impl Database {
         let src = self.own_endpoint(env);
         let generation = env.view().generation;
         let body = Body::CallReply { status, data };
-        env.send(Packet { dst: to, src, reqid, generation, body });
+        self.send_packet(env, Packet { dst: to, src, reqid, generation, body });
     }
 
     /// Answers a client's call with an error, after a short while.

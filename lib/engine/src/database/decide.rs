@@ -132,7 +132,8 @@ fn give_away(
 }
 
 /// Grants a read-only copy (13.2). The owner's record is marked as migrated with data, so that deleting it
-/// later asks the nodes that got copies (13.7).
+/// later asks the nodes that got copies (13.7). Even an empty copy has to go then: the key's next life begins
+/// at RSN 1, and a recovery would take the old copy for newer.
 fn delegate(
     record: &mut dyn ChainRecord,
     place: &Place,
@@ -140,10 +141,7 @@ fn delegate(
     data: &Bytes,
 ) -> Result<Verdict, StoreError> {
     let mut granted = header;
-    granted.flags |= flag::RO_HAVE_DELEGATIONS;
-    if !data.is_empty() {
-        granted.flags |= flag::MIGRATED_WITH_DATA;
-    }
+    granted.flags |= flag::RO_HAVE_DELEGATIONS | flag::MIGRATED_WITH_DATA;
     if granted.flags != header.flags {
         if header.flags & flag::RO_HAVE_DELEGATIONS == 0 {
             granted.rsn = granted.rsn.wrapping_add(3);

@@ -54,13 +54,14 @@ impl Database {
         db.tracking.entry(key).or_default().insert(packet.src.node);
         let generation = db.generation;
         env.stats().total_ro_delegations = env.stats().total_ro_delegations.wrapping_add(1);
-        env.send(Packet {
+        let reply = Packet {
             dst: packet.src,
             src: self.own_endpoint(env),
             reqid: packet.reqid,
             generation,
             body: Body::CallReply { status: 0, data: reply },
-        });
+        };
+        self.send_packet(env, reply);
     }
 
     /// The flags of an ended revoke were cleared (8 step 6).

@@ -74,7 +74,7 @@ impl Database {
             log::warn!("High hopcount {} for key {}", call.hopcount, hex(&call.key));
         }
         packet.dst = Endpoint { node: to, id: endpoint::DATABASE };
-        env.send(packet);
+        self.send_packet(env, packet);
     }
 
     fn follow_node_call(
@@ -130,7 +130,7 @@ impl Database {
         let reply = lmaster == src.node;
         let generation = self.dbs.get(&db).map_or(0, |db| db.generation);
         let node = if reply { to } else { lmaster };
-        env.send(Packet {
+        let packet = Packet {
             dst: Endpoint { node, id: endpoint::DATABASE },
             src,
             reqid,
@@ -144,7 +144,8 @@ impl Database {
                 key,
                 data,
             }),
-        });
+        };
+        self.send_packet(env, packet);
     }
 
     /// REQ_DMASTER (9.5) and REPLY_DMASTER (9.6).
@@ -255,7 +256,7 @@ impl Database {
             generation: to.generation,
             body: Body::Error { status: -1, message: message.to_owned() },
         };
-        env.send(packet);
+        self.send_packet(env, packet);
     }
 }
 

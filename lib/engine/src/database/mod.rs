@@ -5,6 +5,7 @@
 //! - [`attach`]: attach, detach, properties; [`query`]: what may be asked; [`db`]: one database
 //! - [`calls`]: calls of local clients (8); [`migrate`]: calls and ownership between daemons (9)
 //! - [`record`]: header, store and fetch rule; [`decide`]: what happens to a record under its chain lock
+//! - [`links`]: record packets to nodes without a link
 //! - [`chain_queue`]: waiting for chain locks and thaws (10, 11); [`sticky`] (12); [`delegation`] (13)
 //! - [`update`]: UPDATE_RECORD, PUSH_RECORD (14); [`trans3`]: TRANS3_COMMIT (15); [`seqnum`] (16)
 //! - [`vacuum`]: deletion (17); [`traverse`] (18)
@@ -20,6 +21,7 @@ mod db;
 mod decide;
 mod delegation;
 mod freeze;
+mod links;
 mod migrate;
 mod pull;
 mod push;
@@ -80,6 +82,7 @@ pub struct Database {
     walks: BTreeMap<u32, traverse::Walk>,
     vacuum: vacuum::Vacuum,
     watching_locks: bool,
+    links: links::Links,
     counter: u64,
 }
 
@@ -143,13 +146,18 @@ impl Service for Database {
             Event::ChainGranted { db, chain, ok } => self.chain_granted(env, db, chain, ok),
             Event::Frozen { db, ok } => self.frozen(env, db, ok),
             Event::WriteDone { ticket, outcome } => self.write_done(env, ticket, outcome),
+            Event::LinkUp(pnn) => self.link_came_up(env, pnn),
             Event::LinkDown(pnn) => {
+                self.link_broke(env, pnn);
                 self.commits_link_down(env, pnn);
                 self.revokes_link_down(env, pnn);
                 self.traverses_link_down(env, pnn);
                 self.vacuum_link_down(env, pnn);
             }
-            Event::ViewChanged { old } => self.attach_view_changed(env, &old),
+            Event::ViewChanged { old } => {
+                self.links_view_changed(env, &old);
+                self.attach_view_changed(env, &old);
+            }
             _ => {}
         }
     }
@@ -173,6 +181,11 @@ impl Database {
     /// Calls sent to other nodes and not yet answered.
     pub fn pending_calls(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Record packets that wait for links to nodes that take part.
+    pub fn parked_packets(&self) -> usize {
+        self.links.parked()
     }
 
     /// Transaction commits of local clients that are under way.

@@ -219,9 +219,9 @@ fn delegation_does_not_resurrect() {
     assert_eq!(w.copies(db, &key), [None, None, None]);
 }
 
-/// Nothing is delegated of a record that never had a value; an empty copy is no data (V5 holds).
+/// A copy of an empty record must not outlive it: the key's next life begins at a lower RSN.
 #[test]
-fn an_empty_record_is_delegated_without_the_mark() {
+fn an_empty_copy_does_not_outlive_its_record() {
     let mut w = World::new(2);
     let db = w.attach("test.tdb");
     for node in 0..2 {
@@ -229,6 +229,12 @@ fn an_empty_record_is_delegated_without_the_mark() {
     }
     let key = w.key_of(0);
     assert_eq!(read(&mut w, 1, db, &key, FETCH), (0, Bytes::new()));
-    assert_eq!(w.record(0, db, &key), Some((4, 0, DELEGATIONS, vec![])));
-    assert_eq!(w.record(1, db, &key), Some((2, 0, COPY, vec![])));
+    assert_eq!(w.record(0, db, &key), Some((4, 0, DELEGATIONS | MIGRATED, vec![])));
+    assert_eq!(w.record(1, db, &key), Some((2, 0, COPY | MIGRATED, vec![])));
+    w.client_delete(0, db, &key);
+    w.advance(Duration::from_secs(30));
+    assert_eq!(w.copies(db, &key), [None, None]);
+    w.client_write(0, db, &key, "second life");
+    w.recover(1, &[0, 1], 101, db);
+    assert_eq!(w.record(0, db, &key).unwrap().3, b"second life");
 }

@@ -5,6 +5,7 @@ mod attach;
 mod calls;
 mod delegation;
 mod freeze;
+mod links;
 mod recovery;
 mod transactions;
 mod traverse;
