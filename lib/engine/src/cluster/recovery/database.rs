@@ -67,8 +67,28 @@ pub(super) struct Database {
     /// Where each node sends its records, and how many have arrived.
     pulls: BTreeMap<u64, Pull>,
     push: Push,
-    /// When the freeze began, for the log.
-    frozen_at: Time,
+    /// When the freeze, and each step after it, began, for the log.
+    times: Times,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    frozen: Time,
+    pulled: Time,
+    pushed: Time,
+}
+
+impl Times {
+    fn text(&self, now: Time) -> String {
+        let s = |to: Time, from: Time| to.since(from).as_secs_f64();
+        format!(
+            "frozen for {:.3}s (pull {:.3}s, push {:.3}s, commit {:.3}s)",
+            s(now, self.frozen),
+            s(self.pulled, self.frozen),
+            s(self.pushed, self.pulled),
+            s(now, self.pushed)
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -123,7 +143,7 @@ impl Database {
             merge: Merge::new(0, 0),
             pulls: BTreeMap::new(),
             push: Push::default(),
-            frozen_at: Time::default(),
+            times: Times::default(),
         }
     }
 
@@ -227,7 +247,7 @@ impl Database {
             Step::Attach => {
                 log::debug!("freezing {}", self.name);
                 self.holders = cx.common.set.clone();
-                self.frozen_at = env.now;
+                self.times.frozen = env.now;
                 self.ask(env, cx, Step::Freeze, Opcode::DbFreeze, &self.id.clone());
             }
             Step::Freeze => self.ask(env, cx, Step::Begin, Opcode::DbTransactionStart, &tid),
@@ -242,6 +262,7 @@ impl Database {
             }
             Step::Pull => {
                 self.check_pulled(cx)?;
+                self.times.pulled = env.now;
                 self.pulls.clear();
                 self.clear(env, cx, &tid);
             }
@@ -253,14 +274,14 @@ impl Database {
             Step::Push => {}
             Step::Confirm => {
                 self.check_stored()?;
+                self.times.pushed = env.now;
                 // The records are in the nodes' hands now.
                 self.merge = Merge::new(cx.common.leader, 0);
                 self.ask(env, cx, Step::Commit, Opcode::DbTransactionCommit, &tid);
             }
             Step::Commit => self.ask(env, cx, Step::Thaw, Opcode::DbThaw, &self.id.clone()),
             Step::Thaw => {
-                let frozen = env.now.since(self.frozen_at);
-                log::info!("{} recovered, frozen for {:.3}s", self.name, frozen.as_secs_f64());
+                log::info!("{} recovered, {}", self.name, self.times.text(env.now));
                 self.step = Step::Done;
             }
             Step::Done | Step::Failed => {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Weaknesses of the C implementation that are not reproduced, in the order of `spec/cluster.md 31`. Those that are
-//! tested elsewhere: 2 and 4 in `leaders`, 7 in `recoveries`, 15 in `splits` and `flags`.
+//! tested elsewhere: 2 in `leaders`, 15 in `splits` and `flags`.
 
 use super::*;
 use crate::packet::endpoint::UNKNOWN_PNN;
@@ -39,6 +39,53 @@ fn an_election_that_nobody_goes_on_with_is_bounded() {
     rig.run_for(ms(20));
     rig.expect("over", secs(4), Rig::all_ok);
     assert_eq!(rig.leads(), leader);
+}
+
+/// 4: whatever is heard during the race, a node tries the lock once at a time and keeps what it got.
+#[test]
+fn a_race_is_not_nested() {
+    for seed in 0..5 {
+        let mut rig = Rig::new(Options { seed, ..with_lock(3) });
+        rig.start_all();
+        rig.expect("racing", secs(5), |r| {
+            (0..3).any(|p| {
+                r.cluster(p).is_some_and(|c| matches!(c.lock, super::super::lock::Lock::Taking(_)))
+            })
+        });
+        for (from, to) in [(0, 1), (1, 2), (2, 0), (0, 2), (1, 0), (2, 1)] {
+            rig.message(from, to, srvid::LEADER, &UNKNOWN_PNN);
+            rig.run_for(ms(5));
+        }
+        rig.expect("up", secs(5), Rig::all_ok);
+        rig.run_for(secs(2));
+        for pnn in 0..3 {
+            let leads = rig.leads() == pnn;
+            assert_eq!(rig.cluster(pnn).map(Cluster::holds_lock), Some(leads));
+        }
+    }
+}
+
+/// 7: a recovery that has failed is not in progress.
+#[test]
+fn a_failed_recovery_is_not_in_progress() {
+    let mut rig = Rig::up(with_lock(3));
+    let (leader, node) = (rig.leads(), rig.follower());
+    rig.ok(leader, Opcode::SetRecmode, &1_u32);
+    rig.expect("in progress", secs(1), |r| r.cluster(leader).is_some_and(Cluster::is_recovering));
+    // Whatever makes it fail: here a node goes back to recovery in its middle.
+    while rig.cluster(leader).is_some_and(Cluster::is_recovering) {
+        rig.send(node, Opcode::SetRecmode, &1_u32);
+        rig.run_for(ms(1));
+    }
+    let disable = ctdb_wire::types::DisableMessage { pnn: leader, srvid: 55, timeout: 2 };
+    rig.message(leader, leader, srvid::DISABLE_RECOVERIES, &disable);
+    let answer = |r: &Rig| {
+        let of = |(_, s, d): &(Pnn, u64, Bytes)| (*s == 55).then(|| i32::from_exact(d).ok())?;
+        r.probe(leader).messages.iter().find_map(of)
+    };
+    rig.expect("answered", secs(1), |r| answer(r).is_some());
+    assert_eq!(answer(&rig), Some(leader as i32));
+    rig.expect("recovered in the end", secs(15), Rig::all_ok);
 }
 
 /// 5: a node that hangs does not delay the election of the others.

@@ -183,3 +183,30 @@ fn attempts_are_given_up_when_a_leader_is_heard() {
         assert_eq!(rig.cluster(pnn).map(|c| c.lock), Some(expected));
     }
 }
+
+/// The storage of the lock hangs when a recovery ends: that nobody can tell is no reason to stay in recovery.
+#[test]
+fn a_lock_test_that_times_out_counts_as_passed() {
+    let mut rig = Rig::up(with_lock(3));
+    rig.lock.hangs = true;
+    let generation = rig.generation();
+    rig.ok(0, Opcode::SetRecmode, &1_u32);
+    rig.expect("recovered", secs(2), |r| r.all_ok() && r.generation() != generation);
+}
+
+/// Without a lock a leader that was frozen takes its role back: it is the oldest.
+#[test]
+fn a_leader_that_wakes_up_competes() {
+    let mut options = without_lock(3);
+    options.tunables.keepalive_interval = 1;
+    options.tunables.keepalive_limit = 3;
+    let mut rig = Rig::up(options);
+    let old = rig.leads();
+    let others: Vec<Pnn> = (0..3).filter(|p| *p != old).collect();
+    rig.stop_process(old);
+    rig.expect("replaced", secs(8), |r| r.agreed(&others));
+    rig.run_for(secs(3));
+    rig.continue_process(old);
+    rig.expect("one cluster", secs(12), Rig::all_ok);
+    rig.always("stable", secs(5), Rig::all_ok);
+}

@@ -63,6 +63,27 @@ fn a_partial_mesh_is_quiet() {
     rig.expect("healed", secs(8), Rig::all_ok);
 }
 
+/// The same with the leader at an end: the far node is left out and waits.
+#[test]
+fn a_node_out_of_the_leaders_reach_waits() {
+    let mut rig = Rig::up(impatient(with_lock(3)));
+    let leader = rig.leads();
+    let (middle, far) = match leader {
+        0 => (1, 2),
+        1 => (0, 2),
+        _ => (0, 1),
+    };
+    rig.partition(&[leader], &[far]);
+    let set = [leader.min(middle), leader.max(middle)];
+    rig.expect("recovered without it", secs(12), |r| r.agreed(&set));
+    let generation = rig.seen(leader).generation;
+    rig.always("left alone", secs(20), |r| {
+        r.agreed(&set) && r.seen(leader).generation == generation && r.seen(far).leader.is_none()
+    });
+    rig.heal();
+    rig.expect("healed", secs(8), Rig::all_ok);
+}
+
 #[test]
 fn a_flapping_link_ends_in_one_cluster() {
     for seed in 0..4 {
