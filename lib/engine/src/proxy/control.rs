@@ -4,8 +4,8 @@
 use super::clients::Refused;
 use super::Proxy;
 use crate::env::{Env, ReplyTo};
-use crate::packet::{Body, ClientId, Control, ControlReply, Packet};
-use ctdb_wire::{ControlRequest, Encode, Opcode};
+use crate::packet::{endpoint, Body, ClientId, Control, ControlReply, Local, Packet};
+use ctdb_wire::{srvid, ControlRequest, Encode, Opcode};
 
 const ENOENT: i32 = 2;
 
@@ -21,7 +21,12 @@ impl Proxy {
             Some(request) => self.answer(env, client, control, request),
             None => ControlReply::status(-1),
         };
+        let ok = reply.status == 0;
+        let registered = ok && control.opcode == Opcode::RegisterSrvid as u32;
         env.reply(&to, reply);
+        if registered && control.srvid == srvid::LEADER {
+            tell_leader(env);
+        }
     }
 
     fn answer(
@@ -73,6 +78,15 @@ impl Proxy {
             return ControlReply::status(-1);
         }
         yes(env.ports.process_exists(pid))
+    }
+}
+
+/// Tools learn the leader only from its announcements, once a second. Whoever begins to listen need not wait for the
+/// next one.
+fn tell_leader(env: &mut Env<'_>) {
+    if let Some(leader) = env.view().leader {
+        let data = leader.to_vec().into();
+        env.local(endpoint::PROXY, Local::Deliver { srvid: srvid::LEADER, data });
     }
 }
 

@@ -323,3 +323,24 @@ fn what_clients_must_not_send_is_ignored() {
     assert!(sim.is_connected(c) && sim.daemon(0).is_some());
     assert_eq!(ask(&mut sim, c, NODE, control(Opcode::GetPnn, 0, "")), 0);
 }
+
+#[test]
+fn whoever_begins_to_listen_hears_the_leader_at_once() {
+    let mut sim = cluster(2);
+    let client = sim.connect(1);
+    let asked = sim.now();
+    register(&mut sim, client, srvid::LEADER);
+    let heard = loop {
+        if let Some(packet) = sim.client_take(client) {
+            break packet;
+        }
+        sim.run_for(Duration::from_millis(1));
+        assert!(
+            sim.now().since(asked) < Duration::from_millis(100),
+            "well within the announcing period"
+        );
+    };
+    let leader = sim.view(1).and_then(|v| v.leader).expect("a leader");
+    let data = leader.to_vec().into();
+    assert_eq!(heard.body, Body::Message { srvid: srvid::LEADER, data });
+}
