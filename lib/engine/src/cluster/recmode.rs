@@ -47,6 +47,14 @@ pub(super) struct Recmode {
     comparing: BTreeMap<u32, Comparing>,
 }
 
+impl Recmode {
+    /// Whether a lock test is on its way.
+    #[cfg(test)]
+    pub fn is_testing_lock(&self) -> bool {
+        self.testing.is_some()
+    }
+}
+
 #[derive(Debug)]
 struct Comparing {
     reply_to: ReplyTo,

@@ -289,3 +289,15 @@ fn a_different_node_list_is_noticed() {
     }
     assert!(seen.len() <= 2, "{seen:?}");
 }
+
+/// While a recovery has to wait for the pause after the last, nobody is blamed for lacking it.
+#[test]
+fn nobody_is_blamed_during_the_pause() {
+    let mut rig = Rig::up(with_lock(3));
+    let node = rig.follower();
+    let mut nodes = rig.seen(node).nodes.clone();
+    nodes.push(nodes[0].clone());
+    rig.ports(node).nodes_file = Ok(nodes);
+    rig.ok(node, Opcode::ReloadNodesFile, &());
+    rig.always("not banned", secs(9), |r| r.seen(node).own_flags() == 0);
+}

@@ -156,7 +156,8 @@ fn a_node_stopped_during_a_recovery_is_dropped() {
         rig.ok(others[0], Opcode::SetRecmode, &1_u32);
         rig.run_for(Duration::from_micros(delay * 400));
         rig.ok(node, Opcode::StopNode, &());
-        rig.expect("recovered without it", secs(4), |r| r.agreed(&others));
+        let took = rig.expect("recovered without it", secs(4), |r| r.agreed(&others));
+        assert!(took < ms(900), "begun again at once: {took:?}");
         rig.run_for(secs(2));
         let view = rig.seen(node);
         assert_eq!((view.generation, view.recovery_mode), (1, RecoveryMode::Active));
@@ -337,4 +338,22 @@ fn the_databases_have_the_generation_of_the_map() {
         rig.expect("recovered", secs(12), Rig::all_ok);
     }
     assert_ne!(rig.seen(node).generation, 0x1234);
+}
+
+/// 15.5: a node that could take the lock itself does not leave recovery.
+#[test]
+fn a_lock_that_nobody_holds_keeps_the_nodes_in_recovery() {
+    let mut rig = Rig::up(with_lock(3));
+    let (node, generation) = (rig.follower(), rig.generation());
+    let testing = |r: &Rig| {
+        r.seen(node).generation != generation
+            && r.cluster(node).is_some_and(|c| c.recmode.is_testing_lock())
+    };
+    rig.ok(node, Opcode::SetRecmode, &1_u32);
+    rig.expect("testing", secs(1), testing);
+    let generation = rig.seen(node).generation;
+    rig.give(node, Input::ClusterLock(crate::ports::LockEvent::TestTaken));
+    rig.always("in recovery", ms(500), |r| r.seen(node).recovery_mode == RecoveryMode::Active);
+    rig.expect("recovered by another", secs(4), Rig::all_ok);
+    assert_ne!(rig.generation(), generation);
 }
