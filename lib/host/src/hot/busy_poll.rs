@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 /// Getting the processor back later than this means that others want it.
 const CROWDED: Duration = Duration::from_micros(150);
-/// How long polling stops then; doubled each time in a row.
-const PAUSE_FIRST: Duration = Duration::from_millis(2);
-const PAUSE_LONGEST: Duration = Duration::from_millis(128);
+/// How long polling stops then; doubled each time until it has gone well for a while. A late return costs a time slice
+/// of the scheduler, some milliseconds: at the longest pause that is below one percent.
+const PAUSE_FIRST: Duration = Duration::from_millis(4);
+const PAUSE_LONGEST: Duration = Duration::from_millis(512);
+/// This long without a late return makes the next pause short again.
+const CALM: Duration = Duration::from_secs(2);
 
 /// Decides between polling and sleeping.
 #[derive(Debug)]
@@ -47,13 +50,15 @@ impl BusyPoll {
 
     /// The processor was given away at `before` and came back `now`.
     pub fn returned(&mut self, before: Instant, now: Instant) {
-        if now.saturating_duration_since(before) > CROWDED {
-            self.until = None;
-            self.paused_until = Some(now + self.pause);
-            self.pause = (self.pause * 2).min(PAUSE_LONGEST);
-        } else {
+        if now.saturating_duration_since(before) <= CROWDED {
+            return;
+        }
+        if self.paused_until.is_none_or(|end| now.saturating_duration_since(end) > CALM) {
             self.pause = PAUSE_FIRST;
         }
+        self.until = None;
+        self.paused_until = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
     }
 }
 
@@ -80,7 +85,7 @@ mod tests {
     fn a_crowded_processor_stops_it_for_longer_and_longer() {
         let mut now = Instant::now();
         let mut poll = BusyPoll::new(50 * US);
-        for pause in [2, 4, 8, 16, 32, 64, 128, 128] {
+        for pause in [4, 8, 16, 32, 64, 128, 256, 512, 512] {
             poll.traffic(now);
             assert!(poll.wanted(now));
             poll.returned(now, now + 3000 * US);
@@ -91,12 +96,18 @@ mod tests {
             assert!(!poll.wanted(now), "still paused");
             now += US;
         }
-        // A quick return makes the next pause short again.
-        poll.traffic(now);
-        poll.returned(now, now + 5 * US);
-        poll.returned(now, now + 3000 * US);
-        now += 3000 * US + Duration::from_millis(2);
-        poll.traffic(now);
-        assert!(poll.wanted(now));
+        // A quick return proves little; two calm seconds make the next pause short again.
+        for (calm, pause) in [(Duration::ZERO, 512), (Duration::from_secs(3), 4)] {
+            now += calm;
+            poll.traffic(now);
+            poll.returned(now, now + 5 * US);
+            poll.returned(now, now + 3000 * US);
+            now += 3000 * US + Duration::from_millis(pause) - US;
+            poll.traffic(now);
+            assert!(!poll.wanted(now));
+            now += US;
+            poll.traffic(now);
+            assert!(poll.wanted(now));
+        }
     }
 }
