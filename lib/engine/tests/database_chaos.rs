@@ -68,6 +68,15 @@ struct Chaos {
     down: Option<(Pnn, Time)>,
     /// Per cent of accesses that only look.
     readers: u64,
+    /// Links broke then: until all is well again a node may have been left out, and what its clients write may be
+    /// lost. Only the invariants of the simulator are checked.
+    broken: Option<Time>,
+}
+
+/// CHAOS_SEEDS says how many; by default few.
+fn seeds(first: u64) -> std::ops::Range<u64> {
+    let count = std::env::var("CHAOS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    first..first + count
 }
 
 fn key_of(key: u64) -> Vec<u8> {
@@ -119,6 +128,7 @@ impl Chaos {
             copies_read: 0,
             down: None,
             readers: if readonly { 95 } else { 30 },
+            broken: None,
         }
     }
 
@@ -129,6 +139,9 @@ impl Chaos {
     }
 
     fn sees(&mut self, who: &str, node: Pnn, key: u64, value: &[u8]) {
+        if self.broken.is_some() {
+            return;
+        }
         let expected = self.written.get_mut(&key).expect("a key of the test");
         let known = expected.get_or_insert_with(|| value.to_vec()).clone();
         if known != value {
@@ -361,9 +374,35 @@ impl Chaos {
         }
     }
 
+    /// A link is reset, or stalls in one direction for a while.
+    fn break_link(&mut self) {
+        let from = self.sim.rng().below(NODES.into()) as Pnn;
+        let to = (from + 1 + self.sim.rng().below(u64::from(NODES) - 1) as Pnn) % NODES;
+        match self.chance(3) {
+            true => self.sim.block(from, to),
+            false => self.sim.break_link(from, to),
+        }
+        self.broken = Some(self.sim.now());
+    }
+
+    /// Whether all is well again: from here on nothing that is found now may get lost.
+    fn check_mended(&mut self) {
+        let pairs = (0..NODES).flat_map(|a| (0..NODES).map(move |b| (a, b)));
+        let mended = self.broken.is_some_and(|at| {
+            self.sim.now().since(at) > Duration::from_secs(5)
+                && self.sim.is_settled()
+                && pairs.filter(|(a, b)| a != b).all(|(a, b)| self.sim.link_is_up(a, b))
+        });
+        if mended {
+            self.broken = None;
+            self.written.values_mut().for_each(|value| *value = None);
+        }
+    }
+
     /// Everything comes to rest and every client gets through once more.
     fn finish(&mut self) {
         self.start_node();
+        self.sim.heal();
         let limit = self.sim.now().plus(Duration::from_secs(120));
         while !self.sim.is_settled() {
             assert!(self.sim.now() < limit, "{}", self.sim.report());
@@ -371,7 +410,7 @@ impl Chaos {
         }
         let before = self.reads;
         self.run(Duration::from_secs(2), &|_| {});
-        assert!(self.reads > before + 100, "{} {before}", self.reads);
+        assert!(self.reads > before + 20, "{} {before}", self.reads);
     }
 }
 
@@ -386,7 +425,7 @@ fn recoveries_and_dead_clients(chaos: &mut Chaos) {
 
 #[test]
 fn clients_see_what_was_written_last() {
-    for seed in 0..4 {
+    for seed in seeds(0) {
         let mut chaos = Chaos::new(seed, false);
         chaos.run(Duration::from_secs(10), &recoveries_and_dead_clients);
         chaos.finish();
@@ -396,7 +435,7 @@ fn clients_see_what_was_written_last() {
 
 #[test]
 fn read_only_copies_are_never_stale() {
-    for seed in 10..14 {
+    for seed in seeds(1000) {
         let mut chaos = Chaos::new(seed, true);
         chaos.run(Duration::from_secs(10), &recoveries_and_dead_clients);
         chaos.finish();
@@ -407,7 +446,7 @@ fn read_only_copies_are_never_stale() {
 
 #[test]
 fn a_dead_node_takes_only_its_own_records_along() {
-    for seed in 20..24 {
+    for seed in seeds(2000) {
         let mut chaos = Chaos::new(seed, true);
         chaos.run(Duration::from_secs(60), &|chaos| {
             recoveries_and_dead_clients(chaos);
@@ -417,6 +456,29 @@ fn a_dead_node_takes_only_its_own_records_along() {
                 None if kill => chaos.kill_node(),
                 _ => {}
             }
+        });
+        chaos.finish();
+    }
+}
+
+/// Resets and stalls: nodes are left out and come back, packets are lost, and yet there is one owner of each
+/// record in each epoch, and in the end every client gets through.
+#[test]
+fn links_that_break_leave_one_owner() {
+    for seed in seeds(3000) {
+        let mut chaos = Chaos::new(seed, true);
+        chaos.readers = 50;
+        chaos.run(Duration::from_secs(60), &|chaos| {
+            if chaos.chance(10_000) {
+                chaos.break_link();
+            }
+            if chaos.chance(10_000) {
+                chaos.sim.heal();
+            }
+            if chaos.chance(1000) {
+                chaos.kill_client();
+            }
+            chaos.check_mended();
         });
         chaos.finish();
     }

@@ -337,11 +337,11 @@ impl Database {
             R::SetDbSticky(db) => status(self.set_sticky(db)),
             R::EnableSeqnum(db) => status(self.enable_seqnum(env, db)),
             R::UpdateSeqnum(db) => status(self.update_seqnum(env, packet, db)),
-            R::UpdateRecord(_) => self.update_request(env, to, control),
+            R::UpdateRecord(_) => self.update_request(env, packet, control),
             R::PushRecord(_) => self.push_record(env, to, control),
             R::Trans3Commit(records) => self.trans3_commit(env, packet, control, records.db_id()),
             R::ScheduleForDeletion(key) => status(self.schedule_for_deletion(&key)),
-            R::TryDeleteRecords(records) => self.try_delete(env, &records),
+            R::TryDeleteRecords(records) => self.try_delete(env, packet, &records),
             R::VacuumFetch(records) => status(self.vacuum_fetch(env, &records)),
             R::DbVacuum(request) => self.vacuum_request(env, to, &request),
             R::TraverseStart(t) => {

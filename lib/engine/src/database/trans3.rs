@@ -6,6 +6,7 @@
 //! everywhere which of both contents stays, and the client is told to look (status 2). Until then it gets no
 //! answer: it decides by its local file, which must not change any more after the answer.
 
+use super::links::participants;
 use super::{Database, Request, Timer};
 use crate::env::{Env, ReplyTo};
 use crate::fanout::Fanout;
@@ -44,8 +45,8 @@ impl Database {
         if self.commits.contains_key(&id) || self.commits.values().any(|c| c.client == client) {
             return refused;
         }
-        // All active nodes, not only lmasters: then 0 means that no reader sees the old content (29.6).
-        let nodes = env.view().active();
+        // All nodes that take part, not only lmasters: then 0 means that no reader sees the old content (29.6).
+        let nodes = participants(env.view());
         if nodes.is_empty() {
             return Some(ControlReply::status(0));
         }

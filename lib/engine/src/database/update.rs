@@ -8,7 +8,7 @@
 use super::record::{apply_rule, join, split, store, Place};
 use super::{AfterWrite, Database, Timer, Work, Write};
 use crate::env::{Env, ReplyTo};
-use crate::packet::{Control, ControlReply, DbId};
+use crate::packet::{Control, ControlReply, DbId, Packet};
 use crate::ports::{Access, ChainRecord, DbKind, Decision, RecordWrite, StoreError, WriteOutcome};
 use crate::time::Time;
 use crate::view::RecoveryMode;
@@ -31,14 +31,20 @@ pub(super) struct Update {
 }
 
 impl Database {
-    /// UPDATE_RECORD.
+    /// UPDATE_RECORD. It belongs to the epoch it was sent in, as record packets do: one that a slow link delivers after
+    /// a recovery would bring back what the recovery has undone.
     pub(super) fn update_request(
         &mut self,
         env: &mut Env<'_>,
-        reply: ReplyTo,
+        packet: &Packet,
         control: &Control,
     ) -> Option<ControlReply> {
         let refused = Some(ControlReply::status(-1));
+        let reply = ReplyTo::of(packet);
+        if packet.generation != env.view().generation {
+            // Delayed beyond a recovery, which has decided otherwise.
+            return refused;
+        }
         let Some((id, mut records)) = record_writes(&control.data) else { return refused };
         let Some(db) = self.dbs.get_mut(&id) else { return refused };
         let normal = env.view().recovery_mode == RecoveryMode::Normal;

@@ -13,6 +13,7 @@
 //! ```
 
 use super::calls::PendingCall;
+use super::links::participants;
 use super::record::{split, HEADER};
 use super::{Database, Request, Timer};
 use crate::env::{Env, ReplyTo};
@@ -109,6 +110,7 @@ impl Database {
     pub(super) fn try_delete(
         &mut self,
         env: &mut Env<'_>,
+        packet: &Packet,
         records: &RecBuffer<'_>,
     ) -> Option<ControlReply> {
         let id = records.db_id();
@@ -117,7 +119,8 @@ impl Database {
         if records.iter().any(|r| r.data.len() < HEADER) {
             return refused;
         }
-        let held = db.is_held(env.view()) || !db.is_volatile();
+        let current = db.is_current(packet.generation, env.view());
+        let held = !current || db.is_held(env.view()) || !db.is_volatile();
         let own = env.pnn();
         let mut left = RecBuffer::new(id);
         for record in records.iter() {
@@ -444,7 +447,7 @@ impl Database {
                 records.push_with_header(run.db, key, header, &[]);
             }
             let ask = control(Opcode::TryDeleteRecords, &records);
-            let others = env.view().active().into_iter().filter(|&node| node != own);
+            let others = participants(env.view()).into_iter().filter(|&node| node != own);
             requests.extend(others.map(|node| (node, ask.clone())));
         }
         self.vacuum_ask(env, requests);

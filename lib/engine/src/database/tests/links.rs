@@ -4,6 +4,8 @@
 use super::world::{World, CLIENT};
 use crate::view::flags;
 use crate::Input;
+use ctdb_wire::control::Opcode;
+use std::time::Duration;
 
 const FETCH: u32 = 0xFF00_0002;
 
@@ -50,6 +52,34 @@ fn a_recovery_ends_what_waits_for_links() {
     w.publish(1, |view| view.nodes[2].flags = 0);
     w.run();
     assert_eq!(w.reply(2, call), Some((0, "value".into())));
+}
+
+/// What must reach every node fails if there is no link to one: a commit, and the deletion of a tombstone.
+#[test]
+fn a_node_without_a_link_still_counts() {
+    let mut w = World::new(3);
+    let db = w.attach("test.tdb");
+    let key = w.key_of(0);
+    w.client_write(2, db, &key, "stale");
+    w.client_write(0, db, &key, "value");
+    w.client_delete(0, db, &key);
+    w.publish(0, |view| view.nodes[2].flags = flags::DISCONNECTED);
+    w.advance(Duration::from_secs(30));
+    assert!(w.record(0, db, &key).is_some() && w.record(2, db, &key).is_some());
+    let p = w.attach_as("p.tdb", Opcode::DbAttachPersistent);
+    let update = super::transactions::buffer(p, 1, "v");
+    let commit = w.send_control(0, CLIENT, 0, Opcode::Trans3Commit, update);
+    w.run();
+    assert_eq!((w.answered(0, commit), w.forced(0)), (None, 1));
+    // A node that was left out of this epoch does not.
+    let mut w = World::new(3);
+    let p = w.attach_as("p.tdb", Opcode::DbAttachPersistent);
+    w.publish(0, |view| {
+        view.nodes[2].flags = flags::DISCONNECTED;
+        view.vnnmap = vec![0, 1];
+    });
+    let update = super::transactions::buffer(p, 1, "v");
+    assert_eq!(w.control(0, Opcode::Trans3Commit, update).status, 0);
 }
 
 /// A link that breaks and comes back unnoticed may have swallowed a record.

@@ -183,6 +183,24 @@ fn updates_are_refused_when_they_must_be() {
     assert_eq!(value(&w, 0, db).unwrap(), b"one");
 }
 
+/// An update that a slow link delivers after a recovery would undo what the recovery has decided.
+#[test]
+fn an_update_of_an_earlier_epoch_is_refused() {
+    let (mut w, db) = persistent(2);
+    w.stalled = vec![(0, 1)];
+    w.send_control(0, CLIENT, 0, Opcode::Trans3Commit, transaction(db, 1, "one"));
+    w.run();
+    assert_eq!(value(&w, 0, db).unwrap(), b"one");
+    w.hold_back((0, 1));
+    w.stalled.clear();
+    // The recovery takes node 1's content: the transaction is undone.
+    w.nodes[0].ports.store.files.get_mut(&db).unwrap().content.clear();
+    w.recover(1, &[0, 1], 101, db);
+    w.give_back((0, 1));
+    w.run();
+    assert_eq!(value(&w, 1, db), None);
+}
+
 /// One at a time, in order; those that wait too long are told so.
 #[test]
 fn updates_are_serialised_and_time_out() {

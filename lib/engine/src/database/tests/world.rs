@@ -341,11 +341,12 @@ impl World {
             ..Control::default()
         };
         let reqid = self.next_reqid();
+        let generation = self.nodes[from as usize].daemon.view().generation;
         let packet = Packet {
             dst: Endpoint { node: to, id: endpoint::BY_COMMAND },
             src: Endpoint { node: from, id: service },
             reqid,
-            generation: 0,
+            generation,
             body: Body::Control(control),
         };
         if from == to {
