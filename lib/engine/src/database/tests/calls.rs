@@ -186,6 +186,26 @@ fn calls_do_not_overtake_ownership() {
     assert!(w.take_trace().iter().all(|t| !t.contains("hop 3")), "no bouncing");
 }
 
+/// The same between the moment a client releases the chain and the moment the waiting daemon is told.
+#[test]
+fn calls_do_not_overtake_ownership_while_the_grant_is_on_its_way() {
+    let mut w = World::new(3);
+    let db = w.attach("test.tdb");
+    let key = w.key_of(1);
+    w.client_write(0, db, &key, "value");
+    w.stalled = vec![(0, 1)];
+    w.send_call(2, CLIENT, db, &key, FETCH, 0);
+    w.run();
+    w.nodes[1].ports.store.client_lock(db, key.as_bytes());
+    w.stalled.clear();
+    w.run();
+    w.nodes[1].ports.store.client_unlock(db, key.as_bytes());
+    w.send_call(1, CLIENT, db, &key, FETCH, 0);
+    assert_eq!(w.db(1, db).waiting(), (0, 2));
+    w.run();
+    assert_eq!(w.db(1, db).waiting(), (0, 0));
+}
+
 /// Packets of one chain keep their order even if their keys differ.
 #[test]
 fn a_chain_is_a_queue() {
