@@ -2,14 +2,14 @@
 //! The database service: attached databases, record migration, freeze, recovery work, transactions, traverse
 //! (`spec/database.md`).
 //!
-//! - [`attach`]: attach, detach, properties; [`query`]: what may be asked; [`db`]: one database
-//! - [`calls`]: calls of local clients (8); [`migrate`]: calls and ownership between daemons (9)
-//! - [`record`]: header, store and fetch rule; [`decide`]: what happens to a record under its chain lock
-//! - [`links`]: record packets to nodes without a link
-//! - [`chain_queue`]: waiting for chain locks and thaws (10, 11); [`sticky`] (12); [`delegation`] (13)
-//! - [`update`]: UPDATE_RECORD, PUSH_RECORD (14); [`trans3`]: TRANS3_COMMIT (15); [`seqnum`] (16)
-//! - [`vacuum`]: deletion (17); [`traverse`] (18)
-//! - [`freeze`]: freeze, thaw, generations (19, 21); [`pull`], [`push`]: recovery's copies (20)
+//! - `attach`: attach, detach, properties; `query`: what may be asked; `db`: one database
+//! - `calls`: calls of local clients (8); `migrate`: calls and ownership between daemons (9)
+//! - `record`: header, store and fetch rule; `decide`: what happens to a record under its chain lock
+//! - `links`: record packets to nodes without a link
+//! - `chain_queue`: waiting for chain locks and thaws (10, 11); `sticky` (12); `delegation` (13)
+//! - `update`: UPDATE_RECORD, PUSH_RECORD (14); `trans3`: TRANS3_COMMIT (15); `seqnum` (16)
+//! - `vacuum`: deletion (17); `traverse` (18)
+//! - `freeze`: freeze, thaw, generations (19, 21); `pull`, `push`: recovery's copies (20)
 //!
 //! One turn handles one event. A store and the packets that follow from it are in the same turn, the store
 //! first.
