@@ -255,6 +255,12 @@ fn damaged_files() {
     assert!(error.message.contains("p.tdb.1") && error.message.contains("offset"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "kept as it was");
 
+    // So is a persistent one that never was a database.
+    std::fs::write(dir.join("persistent/g.tdb.1"), b"garbage").unwrap();
+    let error = again.store.attach(&spec(3, "g.tdb", DbKind::Persistent)).unwrap_err();
+    assert!(error.corrupt && error.message.contains("expected a TDB file"), "{error}");
+    assert_eq!(std::fs::read(dir.join("persistent/g.tdb.1")).unwrap(), b"garbage");
+
     // A volatile file that is garbage is made anew.
     std::fs::write(dir.join("volatile/v.tdb.1"), b"garbage garbage garbage garbage garbage")
         .unwrap();

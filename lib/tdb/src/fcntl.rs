@@ -32,6 +32,10 @@ impl RangeLocks {
         RangeLocks { file, style }
     }
 
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     pub fn style(&self) -> LockStyle {
         self.style
     }

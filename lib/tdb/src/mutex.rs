@@ -28,7 +28,8 @@ use crate::fcntl::Wait;
 use crate::layout::HEADER_SIZE;
 use crate::orphan::Suspect;
 
-const MUTEX: usize = size_of::<pthread_mutex_t>();
+/// Size of one mutex.
+pub(crate) const MUTEX: usize = size_of::<pthread_mutex_t>();
 const MUTEX_ALIGN: usize = align_of::<pthread_mutex_t>();
 const OFF_ALLRECORD: usize = (HEADER_SIZE as usize).next_multiple_of(MUTEX_ALIGN);
 const OFF_STATE: usize = OFF_ALLRECORD + MUTEX;
@@ -146,6 +147,27 @@ impl MutexArea {
         assert!(index <= self.hash_size);
         // SAFETY: the area has hash_size + 1 mutexes from OFF_ARRAY on (area_size).
         unsafe { self.map.as_mut_ptr().add(OFF_ARRAY + MUTEX * index as usize) }.cast()
+    }
+
+    /// Number of mutexes in the array: the free list's and one for each chain.
+    pub fn count(&self) -> u32 {
+        self.hash_size + 1
+    }
+
+    /// Where a mutex of the array is in the file.
+    pub fn offset(&self, index: u32) -> u64 {
+        (OFF_ARRAY + MUTEX * index as usize) as u64
+    }
+
+    /// What is known of the owner of one of these mutexes: nothing yet.
+    pub fn suspect(&self) -> Suspect {
+        Suspect::new(self.device, self.inode)
+    }
+
+    /// Looks at the owner of a mutex of the array.
+    pub fn sample(&self, index: u32, suspect: &mut Suspect) {
+        // SAFETY: an initialised robust mutex of the mapped area.
+        unsafe { suspect.sample(self.list_mutex(index)) };
     }
 
     fn allrecord_mutex(&self) -> *mut pthread_mutex_t {

@@ -16,6 +16,11 @@ const WAITERS: u32 = 0x8000_0000;
 const OWNER_DIED: u32 = 0x4000_0000;
 const TID_MASK: u32 = 0x3FFF_FFFF;
 
+/// Whether this lock word names an owner that the kernel has not marked as dead.
+pub(crate) fn is_owned(word: u32) -> bool {
+    word & TID_MASK != 0 && word & OWNER_DIED == 0
+}
+
 /// What one waiter knows about the holder of the mutex it waits for.
 pub(crate) struct Suspect {
     device: u64,
@@ -40,7 +45,7 @@ impl Suspect {
         let word = unsafe { AtomicU32::from_ptr(mutex.cast::<u32>()) };
         let seen = word.load(Ordering::Relaxed);
         let owner = seen & TID_MASK;
-        if owner == 0 || seen & OWNER_DIED != 0 || !cfg!(target_env = "gnu") {
+        if !is_owned(seen) || !cfg!(target_env = "gnu") {
             self.samples = 0;
             return;
         }

@@ -185,6 +185,11 @@ impl TraverseCursor {
         TraverseCursor::default()
     }
 
+    /// A cursor before the given chain.
+    pub fn at(chain: u32) -> TraverseCursor {
+        TraverseCursor { next_chain: chain }
+    }
+
     /// The chain the next call begins with.
     pub fn next_chain(&self) -> u32 {
         self.next_chain

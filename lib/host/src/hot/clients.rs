@@ -151,14 +151,7 @@ impl Clients {
             let buf = match c.input.next_packet() {
                 Ok(Some(buf)) => buf,
                 Ok(None) => return,
-                Err(e) => {
-                    log::warn!("malformed packet from client {client}: {e}");
-                    events.push(ClientEvent::Malformed);
-                    if c.input.is_skipped(&e) {
-                        continue;
-                    }
-                    return self.close(client, events);
-                }
+                Err(e) => return self.malformed(client, &e.to_string(), events),
             };
             match codec::decode_client(&buf) {
                 Ok(Some(packet)) => events.push(ClientEvent::Packet(client, packet)),
@@ -166,15 +159,21 @@ impl Clients {
                     log::debug!("client {client}: ignored an operation not meant for daemons")
                 }
                 Err(e) => {
-                    log::warn!("malformed packet from client {client}: {e}");
-                    events.push(ClientEvent::Malformed);
                     self.refuse(client, &buf);
+                    return self.malformed(client, &e.to_string(), events);
                 }
             }
         }
     }
 
-    /// A control whose inner lengths are wrong is answered with -1 (`spec/wire.md 11.1`); anything else is dropped.
+    /// What a client sent makes no sense: nothing that follows it would.
+    fn malformed(&mut self, client: ClientId, why: &str, events: &mut Vec<ClientEvent>) {
+        log::warn!("malformed packet from client {client}: {why}");
+        events.push(ClientEvent::Malformed);
+        self.close(client, events);
+    }
+
+    /// A control whose inner lengths are wrong is answered with -1 (`spec/wire.md 11.1`).
     fn refuse(&mut self, client: ClientId, buf: &bytes::Bytes) {
         use ctdb_engine::packet::{Body, ControlReply};
         if let Some(reqid) = codec::control_to_refuse(buf) {

@@ -55,9 +55,4 @@ impl InBuf {
     pub fn next_packet(&mut self) -> Result<Option<Bytes>, FrameError> {
         self.framer.next_packet(&mut self.buf)
     }
-
-    /// Whether reading can go on after this error.
-    pub fn is_skipped(&self, error: &FrameError) -> bool {
-        error.is_skipped(self.framer.dialect())
-    }
 }

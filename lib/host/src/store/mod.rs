@@ -6,6 +6,7 @@
 //! the whole-database lock by a freezer, and durable writes are done by a writer thread with a handle of its own.
 
 mod health;
+mod orphans;
 mod record;
 mod writer;
 
@@ -18,9 +19,10 @@ use ctdb_engine::ports::{
 use ctdb_engine::Input;
 use ctdb_tdb::{
     ChainToken, Error, Freezer, LockAccess, LockMode, LockStyle, OpenOptions, Tdb, Ticket,
-    WaiterPool,
+    TraverseCursor, WaiterPool,
 };
 use health::Health;
+use orphans::Orphans;
 use record::Record;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,9 @@ pub struct StoreConfig {
     /// The own node number: part of the file names.
     pub pnn: u32,
 }
+
+/// Bytes of records visited in one slice of a scan.
+const SCAN_BYTES: u64 = 1 << 20;
 
 /// Threads that wait for chain locks, over all databases.
 const MAX_WAITERS: usize = 200;
@@ -80,6 +85,7 @@ pub struct Store {
     next_instance: u64,
     scratch: Vec<u8>,
     health: Option<Health>,
+    orphans: Orphans,
 }
 
 fn store_error(e: &Error) -> StoreError {
@@ -111,6 +117,7 @@ impl Store {
             next_instance: 1,
             scratch: Vec::new(),
             health: None,
+            orphans: Orphans::default(),
         }
     }
 
@@ -222,14 +229,20 @@ impl Store {
         path: &Path,
         options: &OpenOptions,
     ) -> Result<Tdb, StoreError> {
-        if spec.kind != DbKind::Persistent {
-            // The first opener clears the file whatever is in it; a damaged one deserves a line in the log.
-            if let Some(found) = foreign_start(path) {
-                log::error!(
-                    "{}: is no TDB file (it starts with {found}) and is recreated",
+        if let Some(found) = foreign_start(path) {
+            // An engine that may create makes a database of any file that is none.
+            if spec.kind == DbKind::Persistent {
+                let message = format!(
+                    "{}: offset 0: expected a TDB file, found {found}; it is left as it is: restore a backup or \
+                     move it away",
                     path.display()
                 );
+                return Err(StoreError { message, corrupt: true });
             }
+            log::error!(
+                "{}: is no TDB file (it starts with {found}) and is recreated",
+                path.display()
+            );
         }
         let mut tdb = Tdb::open(path, options).map_err(|e| store_error(&e))?;
         if spec.kind != DbKind::Persistent {
@@ -268,6 +281,9 @@ impl LocalStore for Store {
         let (path, options) = self.file_of(spec);
         let mut tdb = self.open(spec, &path, &options)?;
         let access = tdb.lock_access().map_err(|e| store_error(&e))?;
+        if tdb.uses_mutexes() {
+            self.orphans.watch(spec.db, access.clone());
+        }
         let instance = self.next_instance;
         self.next_instance += 1;
         let db = Db {
@@ -287,6 +303,7 @@ impl LocalStore for Store {
     }
 
     fn detach(&mut self, db: DbId) {
+        self.orphans.forget(db);
         if let Some(state) = self.dbs.remove(&db) {
             for (_, wait) in state.waits {
                 if let Wait::Running(ticket) = wait {
@@ -465,28 +482,18 @@ impl LocalStore for Store {
         f: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<(), StoreError> {
         let tdb = self.get(db)?.tdb()?;
-        let frozen = tdb.is_frozen();
-        let mut seen = 0;
-        while seen < max && cursor.chain < tdb.hash_size() {
-            let chain = cursor.chain;
+        let mut position = TraverseCursor::at(cursor.chain);
+        let more = position.try_next_batch(tdb, max as u64, SCAN_BYTES, |key, value| {
+            f(key, value);
+            true
+        });
+        cursor.chain = position.next_chain();
+        match more {
+            Ok(more) => cursor.done = !more,
             // A chain that a client holds ends the slice; the caller comes back.
-            if !frozen
-                && !tdb.try_lock_chain(chain, LockMode::Shared).map_err(|e| store_error(&e))?
-            {
-                return Ok(());
-            }
-            let visited = tdb.traverse_chain(chain, |key, value| {
-                seen += 1;
-                f(key, value);
-                true
-            });
-            if !frozen {
-                tdb.unlock_chain(chain).map_err(|e| store_error(&e))?;
-            }
-            visited.map_err(|e| store_error(&e))?;
-            cursor.chain += 1;
+            Err(Error::WouldBlock) => {}
+            Err(e) => return Err(store_error(&e)),
         }
-        cursor.done = cursor.chain >= tdb.hash_size();
         Ok(())
     }
 
@@ -583,7 +590,7 @@ fn foreign_start(path: &Path) -> Option<String> {
     let mut start = Vec::new();
     let file = std::fs::File::open(path).ok()?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, 32), &mut start).ok()?;
-    let foreign = !start.is_empty() && !start.starts_with(MAGIC) && start.iter().any(|&b| b != 0);
+    let foreign = !start.is_empty() && !start.starts_with(MAGIC);
     foreign.then(|| format!("{:?}", String::from_utf8_lossy(&start)))
 }
 

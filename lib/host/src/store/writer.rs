@@ -7,6 +7,7 @@ use crate::hot::background::{Background, Notifier};
 use crossbeam_channel::{Receiver, Sender};
 use ctdb_engine::ports::{Decide, Decision, RecordWrite, StoreError, WriteOutcome};
 use ctdb_tdb::{Error, OpenOptions, StoreMode, Tdb};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::thread;
 
@@ -131,9 +132,36 @@ pub fn replace_all(tdb: &mut Tdb, records: &[RecordWrite], in_transaction: bool)
     }
 }
 
+/// Writes only what differs: a node that already has the content, as most have, writes nothing, waits for no disk and
+/// needs no room.
 fn replace_in_transaction(tdb: &mut Tdb, records: &[RecordWrite]) -> ctdb_tdb::Result<()> {
+    let mut missing: HashMap<&[u8], &RecordWrite> =
+        records.iter().map(|r| (&r.key[..], r)).collect();
+    let mut surplus: Vec<Vec<u8>> = Vec::new();
+    tdb.traverse(|key, value| {
+        match missing.get(key) {
+            Some(wanted) if wanted.value == value => {
+                missing.remove(key);
+            }
+            Some(_) => {}
+            None => surplus.push(key.to_vec()),
+        }
+        true
+    })?;
+    if missing.is_empty() && surplus.is_empty() {
+        return Ok(());
+    }
     tdb.transaction_start()?;
-    if let Err(e) = fill(tdb, records) {
+    let change = |tdb: &mut Tdb| -> ctdb_tdb::Result<()> {
+        for key in &surplus {
+            tdb.delete(key)?;
+        }
+        for r in missing.values() {
+            tdb.store(&r.key, &[&r.value], StoreMode::Replace)?;
+        }
+        Ok(())
+    };
+    if let Err(e) = change(tdb) {
         if let Err(cancel) = tdb.transaction_cancel() {
             log::error!("cancel of a failed transaction: {cancel}");
         }
