@@ -108,6 +108,15 @@ fn a_client_that_unmaps_the_file_with_a_mutex_held() -> Result<()> {
     let Some(mut cluster) = with_record(true)? else { return Ok(()) };
     let mut holder = hold(&cluster, "key", "mutex", "unmap")?;
     ensure!(holder.wait()?.success());
+    // a C client waits in pthread_mutex_lock and cannot know; the daemon notices when it wants the
+    // chain itself, as in any recovery
+    let node = &cluster.nodes[0];
+    let mut waiting = node.command("/usr/bin/ctdb").args(["readkey", DB, "key"]).spawn()?;
+    run_ok(node.command("/usr/bin/ctdb").arg("recover"), SOON)?;
+    let ended =
+        ctdb_tests::wait_for("the waiting client goes on", SOON, || Ok(waiting.try_wait()?));
+    let _ = waiting.kill();
+    ensure!(ended?.success());
     free_again(&mut cluster)
 }
 
