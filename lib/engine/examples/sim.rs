@@ -36,7 +36,8 @@ fn usage(text: &str) -> ExitCode {
 }
 
 fn one(seed: u64) -> ExitCode {
-    let plan = Plan::of(seed);
+    let mut plan = Plan::of(seed);
+    plan.options.trace = 1_000_000;
     println!("{plan:#?}");
     let outcome = plan.run();
     println!(

@@ -218,6 +218,7 @@ impl Campaign<'_> {
                 return self.sim.check.violated(what);
             }
             // A request of an administrator may have been on its way.
+            self.sim.start_all();
             for node in self.sim.running() {
                 self.repair(Repair::Admin(node, Opcode::ContinueNode, Vec::new()));
             }

@@ -80,6 +80,11 @@ impl Check {
         self.generations.remove(&node);
     }
 
+    /// The generation a node had when it was last looked at.
+    pub fn generation(&self, node: Pnn) -> Option<u32> {
+        self.generations.get(&node).copied()
+    }
+
     /// Whether a node of this generation is one of the cluster.
     pub fn belongs(&self, node: Pnn, generation: u32) -> bool {
         generation != INVALID_GENERATION

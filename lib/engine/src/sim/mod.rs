@@ -867,7 +867,14 @@ impl Sim {
             .enumerate()
             .filter_map(|(n, d)| Some((n as Pnn, d.daemon.as_ref()?.view())))
             .collect();
+        let before = self.check.generation(node);
         let left_out = self.check.views(node, &views);
+        if let Some(view) = self.view(node).filter(|v| before != Some(v.generation)) {
+            let (generation, map) = (view.generation, &view.vnnmap);
+            let text =
+                format!("generation {generation:x}, VNN map {map:?}, leader {:?}", view.leader);
+            self.trace.add(self.now, Some(node), Note::Text(text));
+        }
         for pnn in left_out {
             self.trace.add(self.now, Some(pnn), Note::Text("is left out from now on".to_owned()));
             self.oracle.lost(pnn, true);

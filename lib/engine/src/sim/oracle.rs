@@ -16,7 +16,7 @@ pub type Name = (DbId, Vec<u8>);
 /// Number of a version; 0: the record has never been written.
 pub type VersionId = u64;
 
-/// Versions of a key that are remembered.
+/// Newest versions of a key that are remembered in any case.
 const REMEMBERED: usize = 200;
 
 #[derive(Debug, Clone)]
@@ -24,18 +24,26 @@ struct Version {
     parent: VersionId,
     node: Pnn,
     deleted: bool,
-    /// Written by a node that a recovery had left out, or lost with one. Should such a node come back with it, it
-    /// may win against what the others did meanwhile.
-    stray: bool,
+    /// Nodes that a recovery left out while this was the newest they had, or that wrote it then. Should such a node
+    /// come back with it, the RSN decides, and it may win against what the others did meanwhile.
+    stray_of: BTreeSet<Pnn>,
     /// Nodes that have stored this version, and have not lost their data since.
     held: BTreeSet<Pnn>,
     superseded: Option<Time>,
+}
+
+impl Version {
+    fn is_stray(&self) -> bool {
+        !self.stray_of.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
 struct Key {
     current: VersionId,
     versions: BTreeMap<VersionId, Version>,
+    /// When the record was last empty and then written.
+    empty_until: Option<Time>,
 }
 
 /// What was counted.
@@ -79,9 +87,13 @@ impl Oracle {
     /// A node lost all its records. `left_out`: it has them still, but the cluster goes on without.
     pub(super) fn lost(&mut self, node: Pnn, left_out: bool) {
         for key in self.keys.values_mut() {
-            for version in key.versions.values_mut() {
-                if version.held.remove(&node) && left_out {
-                    version.stray |= version.held.is_empty();
+            let mut newest = left_out;
+            for version in key.versions.values_mut().rev() {
+                let held = version.held.remove(&node);
+                if !left_out {
+                    version.stray_of.remove(&node);
+                } else if held && std::mem::take(&mut newest) {
+                    version.stray_of.insert(node);
                 }
             }
         }
@@ -105,6 +117,9 @@ impl Oracle {
             if v.superseded.is_some_and(|at| at > since) {
                 return Ok(());
             }
+        }
+        if seen.is_none() && key.empty_until.is_some_and(|at| at > since) {
+            return Ok(());
         }
         let was = key.current;
         let mut at = key.current;
@@ -148,11 +163,14 @@ impl Oracle {
         let id = match seen {
             Some(id) => id,
             // A deletion cannot be told from another.
-            None => {
-                key.versions.iter().rev().find(|(_, v)| v.stray && v.deleted).map(|(id, _)| *id)?
-            }
+            None => key
+                .versions
+                .iter()
+                .rev()
+                .find(|(_, v)| v.is_stray() && v.deleted)
+                .map(|(id, _)| *id)?,
         };
-        key.versions.get_mut(&id).filter(|v| v.stray)?.superseded = None;
+        key.versions.get_mut(&id).filter(|v| v.is_stray())?.superseded = None;
         key.current = id;
         if let Some(v) = key.versions.get_mut(&was) {
             v.superseded = Some(now);
@@ -179,10 +197,13 @@ impl Oracle {
             parent: key.current,
             node,
             deleted,
-            stray: left_out,
+            stray_of: if left_out { BTreeSet::from([node]) } else { BTreeSet::new() },
             held,
             superseded: left_out.then_some(now),
         };
+        if !left_out && fits(key, key.current, None) {
+            key.empty_until = Some(now);
+        }
         key.versions.insert(id, version);
         if !left_out {
             if let Some(old) = key.versions.get_mut(&key.current) {
@@ -191,8 +212,10 @@ impl Oracle {
             key.current = id;
             self.counts.writes += 1;
         }
-        while key.versions.len() > REMEMBERED {
-            key.versions.pop_first();
+        if key.versions.len() > 2 * REMEMBERED {
+            let keep: BTreeSet<VersionId> =
+                key.versions.keys().rev().take(REMEMBERED).copied().collect();
+            key.versions.retain(|id, v| keep.contains(id) || v.is_stray());
         }
         id
     }
