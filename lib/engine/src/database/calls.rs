@@ -87,7 +87,15 @@ impl Database {
         if decision.revoked {
             self.note_revoked(env, id, &key);
         }
-        self.follow_client_call(env, packet, key, want_readonly, decision.verdict);
+        let verdict = match decision.verdict {
+            // The local copy only knows whom this node gave the record to. The lmaster knows where it is: asking it
+            // first saves the redirect whenever the record has moved on since.
+            Verdict::Elsewhere { .. } if place.lmaster != place.own => {
+                Verdict::Elsewhere { dmaster: place.lmaster }
+            }
+            other => other,
+        };
+        self.follow_client_call(env, packet, key, want_readonly, verdict);
     }
 
     fn follow_client_call(

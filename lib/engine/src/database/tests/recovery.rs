@@ -22,8 +22,8 @@ fn a_dead_node_costs_a_recovery_and_no_call() {
     let key = w.key_of(1);
     w.client_write(0, db, &key, "value");
     assert_eq!(w.migrate(2, db, &key), 0);
-    // Node 0's copy names node 2, which dies with the call.
-    w.stalled = vec![(0, 2)];
+    // The lmaster sends the call on to node 2, which dies with it.
+    w.stalled = vec![(1, 2)];
     let call = w.send_call(0, CLIENT, db, &key, 0xFF00_0002, 0);
     w.run();
     w.kill(2);
