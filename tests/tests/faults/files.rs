@@ -143,12 +143,14 @@ fn fill(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Stores growing values until one fails; an error if none does.
+/// Stores values until one is refused, which the tool answers by trying again and again; an error
+/// if all are taken.
 fn store_until_refused(node: &Node, command: &str, db: &str) -> Result<()> {
     for turn in 0..200 {
         let (key, value) = (format!("key{turn}"), "x".repeat(100_000));
-        let got = node.debian_ctdb(&[command, db, &key, &value])?;
-        if !got.success() {
+        let mut store = node.command("/usr/bin/ctdb");
+        store.args([command, db, &key, &value]);
+        if !ctdb_tests::run(&mut store, Duration::from_secs(5))?.success() {
             return Ok(());
         }
     }
