@@ -7,6 +7,7 @@ DESTDIR ?=
 SEEDS   ?= 200
 NODES   ?= 3
 MINUTES ?= 5
+FIRST   ?= 0
 CARGO   ?= cargo
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -49,6 +50,10 @@ bench: build ## our cluster and Debian's in turn: table, target/bench/results.js
 .PHONY: smbtorture
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md
 	$(BIN)/torture --report docs/compatibility.md $(TORTURE_ARGS)
+
+.PHONY: sim
+sim: ## simulated clusters under random faults (SEEDS=200, FIRST=0)
+	$(CARGO) run --quiet --release -p ctdb-engine --example sim -- $(SEEDS) $(FIRST)
 
 .PHONY: soak
 soak: build ## minutes of killed nodes under a checker of record histories (MINUTES=5)
