@@ -191,12 +191,15 @@ impl Campaign<'_> {
                 }
             }
         }
+        // What was done last has its effect.
+        self.pass(Duration::from_secs(2));
         self.sim.note("repairing everything");
         for (_, repair) in std::mem::take(&mut self.repairs) {
             self.repair(repair);
         }
         self.sim.heal();
         self.sim.start_all();
+        self.pass(Duration::from_secs(2));
         self.settle();
         self.serve();
     }

@@ -85,8 +85,13 @@ impl Check {
         self.generations.get(&node).copied()
     }
 
+    /// Whether what happens on a node does not count, since the cluster goes on without it.
+    pub fn is_left_out(&self, node: Pnn) -> bool {
+        self.left_out.contains(&node)
+    }
+
     /// Whether a node of this generation is one of the cluster.
-    pub fn belongs(&self, node: Pnn, generation: u32) -> bool {
+    fn belongs(&self, node: Pnn, generation: u32) -> bool {
         generation != INVALID_GENERATION
             && (generation == self.latest || self.members.contains(&node))
     }
@@ -151,7 +156,8 @@ impl Check {
                 if self.left_out.insert(*pnn) {
                     out.push(*pnn);
                 }
-            } else {
+            } else if view.generation == self.latest && view.recovery_mode == RecoveryMode::Normal {
+                // Its records have been merged with those of the others.
                 self.left_out.remove(pnn);
             }
         }

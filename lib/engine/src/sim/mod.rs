@@ -883,7 +883,7 @@ impl Sim {
 
     /// Whether a node does not belong to the cluster: what its clients do does not count.
     fn is_left_out(&self, node: Pnn) -> bool {
-        self.view(node).is_none_or(|v| v.is_inactive() || !self.check.belongs(node, v.generation))
+        self.daemon(node).is_none() || self.check.is_left_out(node)
     }
 
     /// What the oracle has counted.
