@@ -143,14 +143,19 @@ impl Check {
         }
     }
 
-    /// Compares the view of `node` with the others. The nodes that no longer belong to the cluster.
-    pub fn views(&mut self, node: Pnn, views: &[(Pnn, &ClusterView)]) -> Vec<Pnn> {
-        let Some((_, view)) = views.iter().find(|(n, _)| *n == node) else { return Vec::new() };
+    /// Compares the view of `node` with the others. The nodes that no longer belong to the cluster, and those that
+    /// do so again.
+    pub fn views(
+        &mut self,
+        node: Pnn,
+        views: &[(Pnn, &ClusterView)],
+    ) -> (Vec<Pnn>, Vec<Pnn>) {
+        let (mut out, mut back) = (Vec::new(), Vec::new());
+        let Some((_, view)) = views.iter().find(|(n, _)| *n == node) else { return (out, back) };
         let known = self.generations.insert(node, view.generation) == Some(view.generation);
         if !known && view.generation != INVALID_GENERATION {
             self.new_generation(node, view, views);
         }
-        let mut out = Vec::new();
         for (pnn, view) in views {
             if view.is_inactive() || !self.belongs(*pnn, view.generation) {
                 if self.left_out.insert(*pnn) {
@@ -158,10 +163,12 @@ impl Check {
                 }
             } else if view.generation == self.latest && view.recovery_mode == RecoveryMode::Normal {
                 // Its records have been merged with those of the others.
-                self.left_out.remove(pnn);
+                if self.left_out.remove(pnn) {
+                    back.push(*pnn);
+                }
             }
         }
-        out
+        (out, back)
     }
 
     fn new_generation(&mut self, node: Pnn, view: &ClusterView, views: &[(Pnn, &ClusterView)]) {

@@ -838,7 +838,7 @@ impl Sim {
         let changes = std::mem::take(&mut self.nodes[node as usize].ports.store.changes);
         for change in &changes {
             self.check.change(node, change);
-            if change.cause != Cause::Reset {
+            if change.cause != Cause::Reset && !self.is_left_out(node) {
                 if let Some(value) = change.new.as_deref().filter(|v| v.len() >= 24) {
                     let name = (change.db, change.key.clone());
                     self.oracle.stored(node, &name, user::version_of(value));
@@ -868,7 +868,7 @@ impl Sim {
             .filter_map(|(n, d)| Some((n as Pnn, d.daemon.as_ref()?.view())))
             .collect();
         let before = self.check.generation(node);
-        let left_out = self.check.views(node, &views);
+        let (left_out, back) = self.check.views(node, &views);
         if let Some(view) = self.view(node).filter(|v| before != Some(v.generation)) {
             let (generation, map) = (view.generation, &view.vnnmap);
             let text =
@@ -878,6 +878,11 @@ impl Sim {
         for pnn in left_out {
             self.trace.add(self.now, Some(pnn), Note::Text("is left out from now on".to_owned()));
             self.oracle.lost(pnn, true);
+        }
+        for pnn in back {
+            for (db, key, value) in self.nodes[pnn as usize].ports.store.records() {
+                self.oracle.stored(pnn, &(db, key.to_vec()), user::version_of(value));
+            }
         }
     }
 

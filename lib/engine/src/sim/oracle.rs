@@ -33,6 +33,17 @@ struct Version {
 }
 
 impl Version {
+    fn lost_in_the_past(parent: VersionId) -> Version {
+        Version {
+            parent,
+            node: 0,
+            deleted: false,
+            stray_of: BTreeSet::new(),
+            held: BTreeSet::new(),
+            superseded: None,
+        }
+    }
+
     fn is_stray(&self) -> bool {
         !self.stray_of.is_empty()
     }
@@ -138,7 +149,13 @@ impl Oracle {
             }
             at = version.parent;
         }
-        if !fits(key, at, seen) {
+        // What is older than all that is remembered: nothing is known against it.
+        let forgotten = at != 0 && seen.is_some_and(|id| id <= at && !key.versions.contains_key(&id));
+        if forgotten {
+            let version = Version::lost_in_the_past(0);
+            at = seen.unwrap_or(at);
+            key.versions.insert(at, version);
+        } else if !fits(key, at, seen) {
             return self
                 .stray(name, seen, was, now)
                 .ok_or(format!("{} saw version {seen:?}, newest is {was}", show(name)));

@@ -189,6 +189,13 @@ impl SimStore {
         self.dbs.get(&db).map(|d| &d.content)
     }
 
+    /// All records of the attached databases: database, key, header and data.
+    pub(super) fn records(&self) -> impl Iterator<Item = (DbId, &[u8], &[u8])> {
+        self.dbs.iter().filter(|(_, d)| d.attached).flat_map(|(id, d)| {
+            d.content.iter().map(move |(key, value)| (*id, key.as_slice(), value.as_slice()))
+        })
+    }
+
     /// Changes a file behind the daemon's back.
     pub fn content_mut(&mut self, db: DbId) -> Option<&mut Content> {
         self.dbs.get_mut(&db).map(|d| &mut d.content)
