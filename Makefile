@@ -30,13 +30,13 @@ build: ## build the programs (PROFILE=release or dev)
 	@ln -sf ctdb-mutex-fcntl $(BIN)/ctdb_mutex_fcntl_helper
 
 .PHONY: test
-test: ## all tests; those that need real clusters want root
+test: setup ## all tests, with what they need; those with real clusters want root
 	$(MAKE) --no-print-directory build PROFILE=dev
 	$(CARGO) test --workspace --exclude ctdb-tests
 	RUST_TEST_THREADS=4 $(CARGO) test -p ctdb-tests
 
 .PHONY: demo
-demo: build ## three nodes, Debian's smbd on each, one killed and taken back
+demo: setup build ## three nodes, Debian's smbd on each, one killed and taken back
 	$(BIN)/demo
 
 .PHONY: cluster
