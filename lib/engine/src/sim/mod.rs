@@ -878,6 +878,11 @@ impl Sim {
         for pnn in left_out {
             self.trace.add(self.now, Some(pnn), Note::Text("is left out from now on".to_owned()));
             self.oracle.lost(pnn, true);
+            for (db, key, value) in self.nodes[pnn as usize].ports.store.records() {
+                if user::version_of(value).is_none() {
+                    self.oracle.left_out_empty(&(db, key.to_vec()));
+                }
+            }
         }
         for pnn in back {
             for (db, key, value) in self.nodes[pnn as usize].ports.store.records() {

@@ -53,6 +53,8 @@ impl Version {
 struct Key {
     current: VersionId,
     versions: BTreeMap<VersionId, Version>,
+    /// A node was left out with an empty record, which may come back as other versions may.
+    stray_empty: bool,
     /// When the record was last empty and then written.
     empty_until: Option<Time>,
 }
@@ -108,6 +110,11 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// A node that was left out has an empty record.
+    pub(super) fn left_out_empty(&mut self, name: &Name) {
+        self.keys.entry(name.clone()).or_default().stray_empty = true;
     }
 
     /// A client that owns a record, or has a valid copy of it, sees this version. An error says what does not fit.
@@ -179,6 +186,11 @@ impl Oracle {
         let key = self.keys.get_mut(name)?;
         let id = match seen {
             Some(id) => id,
+            None if key.stray_empty => {
+                key.current = 0;
+                self.counts.strays += 1;
+                return Some(());
+            }
             // A deletion cannot be told from another.
             None => key
                 .versions
