@@ -663,6 +663,9 @@ impl Sim {
                         .after(Duration::from_micros(200), What::Store(node, incarnation, again));
                 };
                 self.check_changes(node);
+                if std::mem::take(&mut self.nodes[node as usize].ports.store.damaged) {
+                    self.oracle.lost(node, false);
+                }
                 Input::WriteDone { ticket, outcome }
             }
             store::Effect::ClientGranted { .. } => return,

@@ -118,6 +118,8 @@ pub struct SimStore {
     pub(super) changes: Vec<Change>,
     /// The next attaches of these names find a corrupt file.
     pub corrupt: BTreeSet<String>,
+    /// A replacement failed half-way since this was last looked at.
+    pub(super) damaged: bool,
     /// Hides a change of the RSN from the file: plants the defect "owner does not increment".
     pub defect_keep_rsn: bool,
 }
@@ -170,6 +172,7 @@ impl SimStore {
             effects: Vec::new(),
             changes: Vec::new(),
             corrupt: BTreeSet::new(),
+            damaged: false,
             defect_keep_rsn: false,
         }
     }
@@ -386,6 +389,15 @@ impl SimStore {
         }
         let write = self.writes.remove(&ticket)?;
         if let Some(why) = failure {
+            if let (WriteWork::Replace(records), false) =
+                (&write.work, d.spec.kind == DbKind::Persistent)
+            {
+                // Not atomic: some are there, some are not.
+                let half = records.iter().step_by(2);
+                let content = half.map(|r| (r.key.to_vec(), r.value.to_vec())).collect();
+                reset(&mut self.changes, db, &mut d.content, content);
+                self.damaged = true;
+            }
             return Some(WriteOutcome::Failed(error(why)));
         }
         let mut content = d.content.clone();
