@@ -841,10 +841,15 @@ impl Sim {
         let changes = std::mem::take(&mut self.nodes[node as usize].ports.store.changes);
         for change in &changes {
             self.check.change(node, change);
-            if change.cause != Cause::Reset && !self.is_left_out(node) {
+            if change.cause != Cause::Reset {
                 if let Some(value) = change.new.as_deref().filter(|v| v.len() >= 24) {
                     let name = (change.db, change.key.clone());
-                    self.oracle.stored(node, &name, user::version_of(value));
+                    let version = user::version_of(value);
+                    if self.is_left_out(node) {
+                        self.oracle.left_out_with(node, &name, version);
+                    } else {
+                        self.oracle.stored(node, &name, version);
+                    }
                 }
             }
         }
@@ -882,9 +887,8 @@ impl Sim {
             self.trace.add(self.now, Some(pnn), Note::Text("is left out from now on".to_owned()));
             self.oracle.lost(pnn, true);
             for (db, key, value) in self.nodes[pnn as usize].ports.store.records() {
-                if user::version_of(value).is_none() {
-                    self.oracle.left_out_empty(&(db, key.to_vec()));
-                }
+                let name = (db, key.to_vec());
+                self.oracle.left_out_with(pnn, &name, user::version_of(value));
             }
         }
         for pnn in back {

@@ -33,11 +33,11 @@ struct Version {
 }
 
 impl Version {
-    fn lost_in_the_past(parent: VersionId) -> Version {
+    fn new(parent: VersionId, node: Pnn, deleted: bool) -> Version {
         Version {
             parent,
-            node: 0,
-            deleted: false,
+            node,
+            deleted,
             stray_of: BTreeSet::new(),
             held: BTreeSet::new(),
             superseded: None,
@@ -100,21 +100,26 @@ impl Oracle {
     /// A node lost all its records. `left_out`: it has them still, but the cluster goes on without.
     pub(super) fn lost(&mut self, node: Pnn, left_out: bool) {
         for key in self.keys.values_mut() {
-            let mut newest = left_out;
-            for version in key.versions.values_mut().rev() {
-                let held = version.held.remove(&node);
+            for version in key.versions.values_mut() {
+                version.held.remove(&node);
                 if !left_out {
                     version.stray_of.remove(&node);
-                } else if held && std::mem::take(&mut newest) {
-                    version.stray_of.insert(node);
                 }
             }
         }
     }
 
-    /// A node that was left out has an empty record.
-    pub(super) fn left_out_empty(&mut self, name: &Name) {
-        self.keys.entry(name.clone()).or_default().stray_empty = true;
+    /// What a node that was left out has in its file. None: an empty record.
+    pub(super) fn left_out_with(&mut self, node: Pnn, name: &Name, version: Option<VersionId>) {
+        let key = self.keys.entry(name.clone()).or_default();
+        match version {
+            None => key.stray_empty = true,
+            Some(id) => {
+                if let Some(version) = key.versions.get_mut(&id) {
+                    version.stray_of.insert(node);
+                }
+            }
+        }
     }
 
     /// A client that owns a record, or has a valid copy of it, sees this version. An error says what does not fit.
@@ -141,6 +146,7 @@ impl Oracle {
         }
         let was = key.current;
         let mut at = key.current;
+        let mut path = vec![at];
         while let Some(version) = key.versions.get(&at) {
             if fits(key, at, seen) {
                 break;
@@ -155,17 +161,18 @@ impl Oracle {
                 return self.stray(name, seen, was, now).ok_or(why);
             }
             at = version.parent;
+            path.push(at);
         }
         // What is older than all that is remembered: nothing is known against it.
         let forgotten = at != 0 && seen.is_some_and(|id| id <= at && !key.versions.contains_key(&id));
         if forgotten {
-            let version = Version::lost_in_the_past(0);
+            let version = Version::new(0, 0, false);
             at = seen.unwrap_or(at);
             key.versions.insert(at, version);
         } else if !fits(key, at, seen) {
             return self
                 .stray(name, seen, was, now)
-                .ok_or(format!("{} saw version {seen:?}, newest is {was}", show(name)));
+                .ok_or(format!("{} saw version {seen:?}, not an ancestor of {path:?}", show(name)));
         }
         key.current = at;
         if let Some(v) = key.versions.get_mut(&at) {
@@ -186,18 +193,21 @@ impl Oracle {
         let key = self.keys.get_mut(name)?;
         let id = match seen {
             Some(id) => id,
-            None if key.stray_empty => {
-                key.current = 0;
-                self.counts.strays += 1;
-                return Some(());
+            // A deletion cannot be told from another, nor from a record that was never written.
+            None => {
+                let stray = |(_, v): &(&VersionId, &Version)| v.is_stray() && v.deleted;
+                match key.versions.iter().rev().find(stray) {
+                    Some((id, _)) => *id,
+                    None if key.stray_empty => {
+                        self.last += 1;
+                        let mut version = Version::new(was, 0, true);
+                        version.stray_of = BTreeSet::from([0]);
+                        key.versions.insert(self.last, version);
+                        self.last
+                    }
+                    None => return None,
+                }
             }
-            // A deletion cannot be told from another.
-            None => key
-                .versions
-                .iter()
-                .rev()
-                .find(|(_, v)| v.is_stray() && v.deleted)
-                .map(|(id, _)| *id)?,
         };
         key.versions.get_mut(&id).filter(|v| v.is_stray())?.superseded = None;
         key.current = id;
@@ -214,22 +224,20 @@ impl Oracle {
         &mut self,
         node: Pnn,
         name: &Name,
-        deleted: bool,
+        (seen, deleted): (Option<VersionId>, bool),
         left_out: bool,
         now: Time,
     ) -> VersionId {
         self.last += 1;
         let id = self.last;
         let key = self.keys.entry(name.clone()).or_default();
-        let held = if left_out { BTreeSet::new() } else { BTreeSet::from([node]) };
-        let version = Version {
-            parent: key.current,
-            node,
-            deleted,
-            stray_of: if left_out { BTreeSet::from([node]) } else { BTreeSet::new() },
-            held,
-            superseded: left_out.then_some(now),
-        };
+        let mut version = Version::new(seen.unwrap_or(key.current), node, deleted);
+        if left_out {
+            version.stray_of.insert(node);
+            version.superseded = Some(now);
+        } else {
+            version.held.insert(node);
+        }
         if !left_out && fits(key, key.current, None) {
             key.empty_until = Some(now);
         }
@@ -277,9 +285,9 @@ mod tests {
     fn the_newest_version_must_be_seen_while_somebody_holds_it() {
         let mut o = Oracle::default();
         assert_eq!(o.sees(&name(), None, T, T), Ok(()));
-        let one = o.writes(0, &name(), false, false, T);
+        let one = o.writes(0, &name(), (None, false), false, T);
         assert!(o.sees(&name(), None, T, T).is_err());
-        let two = o.writes(0, &name(), false, false, T);
+        let two = o.writes(0, &name(), (None, false), false, T);
         o.stored(1, &name(), Some(one));
         assert!(o.sees(&name(), Some(one), T, T).is_err(), "node 0 holds the newer one");
         o.lost(0, false);
@@ -292,9 +300,9 @@ mod tests {
     #[test]
     fn what_was_deleted_stays_deleted() {
         let mut o = Oracle::default();
-        let one = o.writes(0, &name(), false, false, T);
+        let one = o.writes(0, &name(), (None, false), false, T);
         o.stored(1, &name(), Some(one));
-        o.writes(0, &name(), true, false, T);
+        o.writes(0, &name(), (None, true), false, T);
         assert_eq!(o.sees(&name(), None, T, T), Ok(()));
         assert!(o.sees(&name(), Some(one), T, T).is_err());
     }
@@ -302,13 +310,14 @@ mod tests {
     #[test]
     fn a_node_that_was_left_out_may_bring_its_version_back() {
         let mut o = Oracle::default();
-        let one = o.writes(0, &name(), false, false, T);
+        let one = o.writes(0, &name(), (None, false), false, T);
         o.stored(1, &name(), Some(one));
-        let two = o.writes(1, &name(), false, false, T);
+        let two = o.writes(1, &name(), (None, false), false, T);
         o.lost(1, true);
+        o.left_out_with(1, &name(), Some(two));
         assert_eq!(o.sees(&name(), Some(one), T, T), Ok(()));
-        let three = o.writes(0, &name(), false, false, T);
-        let stray = o.writes(1, &name(), false, true, T);
+        let three = o.writes(0, &name(), (None, false), false, T);
+        let stray = o.writes(1, &name(), (None, false), true, T);
         assert_eq!(o.sees(&name(), Some(three), T, T), Ok(()));
         assert_eq!(o.sees(&name(), Some(stray), T, T), Ok(()));
         assert_eq!(o.sees(&name(), Some(two), T, T), Ok(()));
@@ -318,8 +327,8 @@ mod tests {
     #[test]
     fn a_read_may_be_as_old_as_its_beginning() {
         let mut o = Oracle::default();
-        let one = o.writes(0, &name(), false, false, Time(10));
-        o.writes(0, &name(), false, false, Time(20));
+        let one = o.writes(0, &name(), (None, false), false, Time(10));
+        o.writes(0, &name(), (None, false), false, Time(20));
         assert_eq!(o.sees(&name(), Some(one), Time(15), Time(30)), Ok(()));
         assert!(o.sees(&name(), Some(one), Time(25), Time(30)).is_err());
     }

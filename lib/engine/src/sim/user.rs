@@ -273,7 +273,7 @@ impl Sim {
             }
         }
         let deletes = operation == Operation::Delete;
-        let version = self.oracle.writes(node, &name, deletes, left_out, now);
+        let version = self.oracle.writes(node, &name, (version_of(&value), deletes), left_out, now);
         let mut new = value[..24].to_vec();
         if !deletes {
             new.extend(version.to_le_bytes());
