@@ -34,12 +34,13 @@ pub struct Child {
 pub fn start(program: &str, args: &Args, locked: &File) -> io::Result<Option<Child>> {
     let Some(interval) = args.recheck_interval else { return Ok(None) };
     let inode = locked.metadata()?.ino();
-    let (ours, childs) = UnixStream::pair()?;
+    let (ours, mut childs) = UnixStream::pair()?;
     let Some(pid) = sys::fork()? else {
         // Only the holder's end may keep the pipe open, and nothing of us the caller's.
         drop(ours);
         sys::close_output();
-        let fault = watch(&args.file, inode, interval, args.ping_timeout.is_some(), childs);
+        // The pipe outlives the message: its end makes the holder kill this process.
+        let fault = watch(&args.file, inode, interval, args.ping_timeout.is_some(), &mut childs);
         if let Some(fault) = fault {
             eprintln!("{program}: {fault}");
         }
@@ -54,7 +55,7 @@ fn watch(
     inode: u64,
     interval: Duration,
     pinging: bool,
-    mut holder: UnixStream,
+    holder: &mut UnixStream,
 ) -> Option<String> {
     let mut next_check = Instant::now() + interval;
     loop {
