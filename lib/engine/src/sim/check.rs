@@ -145,11 +145,7 @@ impl Check {
 
     /// Compares the view of `node` with the others. The nodes that no longer belong to the cluster, and those that
     /// do so again.
-    pub fn views(
-        &mut self,
-        node: Pnn,
-        views: &[(Pnn, &ClusterView)],
-    ) -> (Vec<Pnn>, Vec<Pnn>) {
+    pub fn views(&mut self, node: Pnn, views: &[(Pnn, &ClusterView)]) -> (Vec<Pnn>, Vec<Pnn>) {
         let (mut out, mut back) = (Vec::new(), Vec::new());
         let Some((_, view)) = views.iter().find(|(n, _)| *n == node) else { return (out, back) };
         let known = self.generations.insert(node, view.generation) == Some(view.generation);

@@ -32,7 +32,7 @@ pub use client::Client;
 pub use lock::LockService;
 pub use oracle::{Counts, Oracle};
 pub use ports::SimPorts;
-pub use store::{Cause, Change, Content, SimStore};
+pub use store::{Cause, Change, Content, Defect, SimStore};
 pub use user::{Habits, User};
 
 use crate::daemon::{Config, Daemon, Input};

@@ -164,15 +164,17 @@ impl Oracle {
             path.push(at);
         }
         // What is older than all that is remembered: nothing is known against it.
-        let forgotten = at != 0 && seen.is_some_and(|id| id <= at && !key.versions.contains_key(&id));
+        let forgotten =
+            at != 0 && seen.is_some_and(|id| id <= at && !key.versions.contains_key(&id));
         if forgotten {
             let version = Version::new(0, 0, false);
             at = seen.unwrap_or(at);
             key.versions.insert(at, version);
         } else if !fits(key, at, seen) {
-            return self
-                .stray(name, seen, was, now)
-                .ok_or(format!("{} saw version {seen:?}, not an ancestor of {path:?}", show(name)));
+            return self.stray(name, seen, was, now).ok_or(format!(
+                "{} saw version {seen:?}, not an ancestor of {path:?}",
+                show(name)
+            ));
         }
         key.current = at;
         if let Some(v) = key.versions.get_mut(&at) {

@@ -3,13 +3,17 @@
 //! daemon, freezes that wait for holders, transactions that end later, and a disk that forgets what was not
 //! synced when the machine dies.
 
+use super::check::header;
 use crate::hash::jenkins;
 use crate::packet::{ClientId, DbId};
 use crate::ports::{
     Access, AttachSpec, ChainRecord, DbKind, Decide, Decision, LocalStore, RecordWrite, ScanCursor,
     StoreError, WriteOutcome,
 };
+use ctdb_wire::flags::record as flag;
 use std::collections::{BTreeMap, BTreeSet};
+
+const MIGRATED: u32 = flag::MIGRATED_WITH_DATA;
 
 /// Content of a file: key to header and data.
 pub type Content = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -40,6 +44,19 @@ pub struct Change {
     pub new: Option<Vec<u8>>,
     /// Who did it.
     pub cause: Cause,
+}
+
+/// Defects of a daemon, planted in its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// Stores do not increment the RSN.
+    KeepRsn,
+    /// The owner that delegates a record does not mark it as migrated with data (`spec/database.md 13.7`).
+    ForgetMigrated,
+    /// Records are changed without regard to the chain locks of clients.
+    IgnoreLocks,
+    /// A database counts as frozen while clients hold chains.
+    FreezeEarly,
 }
 
 /// What the store wants of the simulator: an input for the daemon, later.
@@ -120,8 +137,8 @@ pub struct SimStore {
     pub corrupt: BTreeSet<String>,
     /// A replacement failed half-way since this was last looked at.
     pub(super) damaged: bool,
-    /// Hides a change of the RSN from the file: plants the defect "owner does not increment".
-    pub defect_keep_rsn: bool,
+    /// What the daemon seems to do wrong, to test the checks.
+    pub defect: Option<Defect>,
 }
 
 fn error(message: impl Into<String>) -> StoreError {
@@ -132,7 +149,7 @@ struct SimRecord<'a> {
     content: &'a mut Content,
     key: &'a [u8],
     changed: bool,
-    keep_rsn: bool,
+    defect: Option<Defect>,
 }
 
 impl ChainRecord for SimRecord<'_> {
@@ -142,12 +159,24 @@ impl ChainRecord for SimRecord<'_> {
 
     fn store(&mut self, parts: &[&[u8]]) -> Result<(), StoreError> {
         let mut value = parts.concat();
-        if self.keep_rsn {
-            if let Some(old) = self.content.get(self.key) {
-                if let (Some(to), Some(from)) = (value.get_mut(..8), old.get(..8)) {
+        let old = self.content.get(self.key);
+        match self.defect {
+            Some(Defect::KeepRsn) => {
+                if let (Some(to), Some(from)) =
+                    (value.get_mut(..8), old.and_then(|old| old.get(..8)))
+                {
                     to.copy_from_slice(from);
                 }
             }
+            Some(Defect::ForgetMigrated) => {
+                let had = old.and_then(|v| header(v)).is_some_and(|h| h.flags & MIGRATED != 0);
+                let delegates =
+                    header(&value).is_some_and(|h| h.flags & flag::RO_HAVE_DELEGATIONS != 0);
+                if let (Some(byte), true) = (value.get_mut(18), delegates && !had) {
+                    *byte &= !(MIGRATED >> 16) as u8;
+                }
+            }
+            _ => {}
         }
         self.content.insert(self.key.to_vec(), value);
         self.changed = true;
@@ -173,7 +202,7 @@ impl SimStore {
             changes: Vec::new(),
             corrupt: BTreeSet::new(),
             damaged: false,
-            defect_keep_rsn: false,
+            defect: None,
         }
     }
 
@@ -319,7 +348,8 @@ impl SimStore {
                 }
             }
             if let Freeze::Waiting(wait) = d.freeze {
-                if d.chains.iter().all(|c| c.frozen) {
+                let early = self.defect == Some(Defect::FreezeEarly);
+                if early || d.chains.iter().all(|c| c.frozen) {
                     d.freeze = Freeze::Held;
                     self.effects.push(Effect::Frozen { db: id, wait });
                 }
@@ -531,16 +561,17 @@ impl LocalStore for SimStore {
         key: &[u8],
         f: &mut dyn FnMut(&mut dyn ChainRecord),
     ) -> Access {
-        let keep_rsn = self.defect_keep_rsn;
+        let defect = self.defect;
         let Some(d) = self.dbs.get_mut(&db).filter(|d| d.attached) else {
             return Access::Failed(error("not attached"));
         };
         let chain = d.chain(key) as usize;
-        if d.chains.get(chain).is_some_and(|c| matches!(c.holder, Holder::Client(_))) {
+        let held = d.chains.get(chain).is_some_and(|c| matches!(c.holder, Holder::Client(_)));
+        if held && defect != Some(Defect::IgnoreLocks) {
             return Access::Busy;
         }
         let old = d.content.get(key).cloned();
-        let mut record = SimRecord { content: &mut d.content, key, changed: false, keep_rsn };
+        let mut record = SimRecord { content: &mut d.content, key, changed: false, defect };
         f(&mut record);
         if record.changed {
             d.seqnum = d.seqnum.map(|n| n.wrapping_add(1));

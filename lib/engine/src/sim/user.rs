@@ -106,6 +106,12 @@ pub(super) fn version_of(value: &[u8]) -> Option<VersionId> {
     value.get(24..32)?.try_into().ok().map(u64::from_le_bytes)
 }
 
+/// Half of the users read as the C client library does: they ask for a copy and look into the file again.
+/// The others read as smbd does: they take the value from the reply.
+fn is_library(client: ClientId) -> bool {
+    client % 2 == 0
+}
+
 impl Sim {
     /// A process connects to `node` and goes to work.
     pub fn add_user(&mut self, node: Pnn, habits: Habits) -> ClientId {
@@ -168,7 +174,9 @@ impl Sim {
             }
             (Body::CallReply { data, .. }, Phase::Calling(reqid)) if packet.reqid == reqid => {
                 let data = data.clone();
-                if user.operation == Operation::Read {
+                if user.operation == Operation::Read && is_library(client) {
+                    self.user_reads(client);
+                } else if user.operation == Operation::Read {
                     self.user_fetched(client, &data);
                 } else {
                     self.user_locks(client);
@@ -352,6 +360,10 @@ impl Sim {
         let good = copy.is_some_and(|h| h.dmaster == node || h.flags & flag::RO_HAVE_READONLY != 0);
         if let (true, Some(value)) = (good, value) {
             return self.user_saw(client, &value);
+        }
+        if is_library(client) {
+            let flags = call::IMMEDIATE_MIGRATION | call::WANT_READONLY;
+            return self.user_calls(client, call::NULL, flags);
         }
         let want = if copy.is_some() { call::WANT_READONLY } else { 0 };
         self.user_calls(client, call::FETCH_WITH_HEADER, want);
