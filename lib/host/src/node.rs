@@ -41,7 +41,7 @@ const EXIT_STDIN: i32 = 32;
 /// The release whose version keepalives carry: (major << 16) | minor.
 const EMULATED_VERSION: u32 = 4 << 16 | 17;
 /// Polling after traffic unless CTDB_BUSY_POLL_US says otherwise.
-const BUSY_POLL: Duration = Duration::from_micros(50);
+const BUSY_POLL: Duration = Duration::from_micros(100);
 
 /// How the daemon was asked to run.
 #[derive(Debug, Clone, Copy, Default)]
