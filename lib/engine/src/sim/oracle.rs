@@ -27,6 +27,7 @@ struct Version {
     /// Nodes that a recovery left out while this was the newest they had, or that wrote it then. Should such a node
     /// come back with it, the RSN decides, and it may win against what the others did meanwhile.
     stray_of: BTreeSet<Pnn>,
+    was_stray: bool,
     /// Nodes that have stored this version, and have not lost their data since.
     held: BTreeSet<Pnn>,
     superseded: Option<Time>,
@@ -39,6 +40,7 @@ impl Version {
             node,
             deleted,
             stray_of: BTreeSet::new(),
+            was_stray: false,
             held: BTreeSet::new(),
             superseded: None,
         }
@@ -93,6 +95,10 @@ impl Oracle {
         if let Some(v) = key.versions.get_mut(&id) {
             if v.deleted == version.is_none() {
                 v.held.insert(node);
+                if v.was_stray && id != key.current {
+                    // A recovery has spread it.
+                    v.stray_of.insert(node);
+                }
             }
         }
     }
@@ -117,6 +123,7 @@ impl Oracle {
             Some(id) => {
                 if let Some(version) = key.versions.get_mut(&id) {
                     version.stray_of.insert(node);
+                    version.was_stray = true;
                 }
             }
         }
@@ -236,6 +243,7 @@ impl Oracle {
         let mut version = Version::new(seen.unwrap_or(key.current), node, deleted);
         if left_out {
             version.stray_of.insert(node);
+            version.was_stray = true;
             version.superseded = Some(now);
         } else {
             version.held.insert(node);
