@@ -13,6 +13,8 @@ mod control;
 mod pending;
 
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 
 use crate::env::Env;
