@@ -41,8 +41,8 @@ fn one(seed: u64) -> ExitCode {
     println!("{plan:#?}");
     let outcome = plan.run();
     println!(
-        "{:?} in {} steps, faults {:?}, {:?}",
-        outcome.time, outcome.steps, outcome.faults, outcome.counts
+        "{:?} in {} steps, faults {:?}, {:?}, transactions {:?}",
+        outcome.time, outcome.steps, outcome.faults, outcome.counts, outcome.transactions
     );
     let Some(violation) = outcome.violation else {
         println!("no violation");
@@ -56,6 +56,7 @@ fn many(first: u64, seeds: u64) -> ExitCode {
     let mut hours = 0.0;
     let (mut steps, mut writes, mut reads, mut rollbacks, mut strays) = (0, 0, 0, 0, 0);
     let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut committed, mut uncertain) = (0, 0);
     let mut violations = 0;
     for seed in first..first.saturating_add(seeds) {
         let outcome = Plan::of(seed).run();
@@ -65,6 +66,8 @@ fn many(first: u64, seeds: u64) -> ExitCode {
         reads += outcome.counts.reads;
         rollbacks += outcome.counts.rollbacks;
         strays += outcome.counts.strays;
+        committed += outcome.transactions.0;
+        uncertain += outcome.transactions.1;
         for (fault, n) in outcome.faults {
             *faults.entry(format!("{fault:?}")).or_default() += n;
         }
@@ -76,6 +79,7 @@ fn many(first: u64, seeds: u64) -> ExitCode {
     println!("{seeds} seeds, {hours:.2} virtual hours, {steps} turns of daemons");
     println!("{writes} writes and {reads} checked reads of records");
     println!("{rollbacks} newest versions died with their nodes, {strays} came back from behind a partition");
+    println!("{committed} transactions committed, {uncertain} attempts with an uncertain end");
     println!("faults: {faults:?}");
     println!("violations: {violations}");
     if violations == 0 {

@@ -52,6 +52,17 @@ pub const FAULTS: &[Fault] = &[
     Fault::Shutdown,
 ];
 
+/// Those after which two clusters may go on for a while, each for itself.
+const EXCUSES: &[Fault] = &[
+    Fault::StopProcess,
+    Fault::BreakLink,
+    Fault::Partition,
+    Fault::BlockOneWay,
+    Fault::HalfOpen,
+    Fault::LoseLock,
+    Fault::LockHangs,
+];
+
 /// What a campaign does.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -61,6 +72,8 @@ pub struct Plan {
     pub habits: Habits,
     /// Users that work on each node.
     pub users_per_node: u32,
+    /// Each node has a process that runs transactions.
+    pub transactions: bool,
     /// Kinds of faults.
     pub faults: Vec<Fault>,
     /// Longest time between two faults.
@@ -80,6 +93,8 @@ pub struct Outcome {
     pub faults: BTreeMap<Fault, u64>,
     /// What users did.
     pub counts: Counts,
+    /// Transactions that were acknowledged, and attempts whose end was not known at first.
+    pub transactions: (u64, u64),
     /// What was violated.
     pub violation: Option<Violation>,
     /// The last steps, if something was violated.
@@ -122,6 +137,7 @@ impl Plan {
             options,
             habits,
             users_per_node: 1 + rng.below(3) as u32,
+            transactions: rng.below(2) == 0,
             faults,
             interval: Duration::from_millis(500 + rng.below(20_000)),
             duration: Duration::from_secs(60),
@@ -141,6 +157,8 @@ impl Plan {
             repairs: Vec::new(),
             faults: BTreeMap::new(),
         };
+        let excuse = |f: &Fault| EXCUSES.contains(f);
+        campaign.sim.strict_transactions = !self.faults.iter().any(excuse);
         prepare(&mut campaign.sim);
         campaign.run();
         let sim = &campaign.sim;
@@ -149,6 +167,7 @@ impl Plan {
             steps: sim.steps(),
             faults: campaign.faults.clone(),
             counts: sim.counts(),
+            transactions: (sim.ledger().committed, sim.ledger().uncertain),
             violation: sim.violation().cloned(),
             report: sim.violation().map(|_| sim.report()),
         }
@@ -202,6 +221,7 @@ impl Campaign<'_> {
         self.pass(Duration::from_secs(2));
         self.settle();
         self.serve();
+        self.compare();
     }
 
     fn settle(&mut self) {
@@ -258,6 +278,16 @@ impl Campaign<'_> {
         }
     }
 
+    /// Without transactions under way, all nodes have the same persistent database.
+    fn compare(&mut self) {
+        self.sim.end_transactors();
+        self.sim.run_for(Duration::from_secs(5));
+        self.settle();
+        if self.plan.transactions && self.sim.violation().is_none() {
+            self.sim.check_transactions();
+        }
+    }
+
     fn within(&mut self, longest: Duration) -> Duration {
         self.sim.between((Duration::from_millis(1), longest))
     }
@@ -283,6 +313,9 @@ impl Campaign<'_> {
             let there = self.sim.users().filter(|(_, n, _)| *n == node).count() as u32;
             if active && there < self.plan.users_per_node {
                 self.sim.add_user(node, self.plan.habits.clone());
+            }
+            if active && self.plan.transactions && !self.sim.transactor_nodes().contains(&node) {
+                self.sim.add_transactor(node);
             }
         }
     }

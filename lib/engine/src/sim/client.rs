@@ -168,6 +168,7 @@ impl Sim {
         ports.client_packets.remove(&client);
         ports.store.client_died(client);
         self.users.remove(&client);
+        self.transactor_died(client);
         self.pump(node);
     }
 
@@ -193,7 +194,12 @@ impl Sim {
         if self.users.contains_key(&client) {
             return self.user_receives(client, &packet);
         }
-        c.inbox.push_back(packet);
+        if self.transactors.contains_key(&client) {
+            return self.transactor_receives(client, &packet);
+        }
+        if let Some(c) = self.clients.get_mut(&client) {
+            c.inbox.push_back(packet);
+        }
     }
 
     pub(super) fn client_closed(&mut self, client: ClientId) {

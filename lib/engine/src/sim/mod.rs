@@ -7,13 +7,15 @@
 //! or [`Sim::violation`] says which does not; a test that panics prints the seed and the last steps.
 //!
 //! - [`node`]: processes and their turns; [`store`]: files and locks; [`links`], [`network`]: links; [`lock`]: the cluster lock; [`ports`]: what a daemon sees
-//! - [`client`]: processes on the client socket; [`user`]: those that use records by themselves
+//! - [`client`]: processes on the client socket; [`user`]: those that use records by
+//!   themselves; [`transactor`]: those that run transactions
 //! - [`campaign`]: a seed's cluster, users and faults
-//! - [`check`]: the invariants; [`oracle`]: the history of each record
+//! - [`check`]: the invariants; [`oracle`]: the history of each record; [`ledger`]: that of a persistent database
 
 pub mod campaign;
 mod check;
 mod client;
+mod ledger;
 mod links;
 mod lock;
 mod network;
@@ -22,6 +24,7 @@ mod oracle;
 mod ports;
 mod store;
 mod trace;
+mod transactor;
 mod user;
 
 #[cfg(test)]
@@ -31,6 +34,7 @@ mod tests;
 
 pub use check::Violation;
 pub use client::Client;
+pub use ledger::Ledger;
 pub use lock::LockService;
 pub use oracle::{Counts, Oracle};
 pub use ports::SimPorts;
@@ -173,6 +177,10 @@ pub struct Sim {
     clients: BTreeMap<ClientId, Client>,
     users: BTreeMap<ClientId, User>,
     oracle: Oracle,
+    transactors: BTreeMap<ClientId, transactor::Transactor>,
+    ledger: Ledger,
+    /// No acknowledged transaction may be lost: there is no network fault that could excuse it.
+    pub strict_transactions: bool,
     next_client: ClientId,
     check: check::Check,
     trace: Trace,
@@ -207,6 +215,9 @@ impl Sim {
             clients: BTreeMap::new(),
             users: BTreeMap::new(),
             oracle: Oracle::default(),
+            transactors: BTreeMap::new(),
+            ledger: Ledger::default(),
+            strict_transactions: true,
             next_client: crate::packet::endpoint::FIRST_CLIENT,
             check: check::Check::default(),
             trace: Trace::new(options.trace),
@@ -306,7 +317,10 @@ impl Sim {
             What::LockHelperEnds(node, incarnation) => self.lock.helper_ended(node, incarnation),
             What::ToClient(client, packet) => self.client_receives(client, packet),
             What::ClientClosed(client) => self.client_closed(client),
-            What::ClientWakes(client) => self.client_wakes(client),
+            What::ClientWakes(client) => {
+                self.client_wakes(client);
+                self.transactor_wakes(client);
+            }
             What::ClientGranted(client) => self.client_granted(client),
         }
     }
@@ -458,6 +472,11 @@ impl Sim {
     /// Whether a node does not belong to the cluster: what its clients do does not count.
     fn is_left_out(&self, node: Pnn) -> bool {
         self.daemon(node).is_none() || self.check.is_left_out(node)
+    }
+
+    /// What became of transactions.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What the oracle has counted.
