@@ -10,7 +10,8 @@ use ctdb_wire::flags::{node, pnn, record};
 use ctdb_wire::types::ServerId;
 use ctdbcore::{Client, Database, DatabaseKind, Deadline, Error, LockKind, LockTable, Transaction};
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// Longer than a traverse that the daemon ends itself (TraverseTimeout, 20 s).
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two nodes of the side under test, or `None` if this machine cannot have them.
 fn cluster() -> Result<Option<Cluster>> {
