@@ -14,6 +14,7 @@ use crate::time::Time;
 use crate::view::RecoveryMode;
 use bytes::Bytes;
 use ctdb_wire::flags::record as flag;
+use ctdb_wire::flags::SEQNUM_KEY;
 use ctdb_wire::types::{PushRecordData, RecBuffer};
 use ctdb_wire::Decode;
 use std::time::Duration;
@@ -258,6 +259,9 @@ fn decide_update(own: u32, kind: DbKind, lmasters: Vec<u32>) -> crate::ports::De
             return Decision::Abort;
         }
         if kind != DbKind::Volatile {
+            if write.key[..] == *SEQNUM_KEY && !follows(old_data, data) {
+                return Decision::Abort;
+            }
             return Decision::Store(write.value.to_vec());
         }
         let plan = apply_rule(&mut header, data.is_empty(), &Place { own, lmaster, kind });
@@ -268,10 +272,40 @@ fn decide_update(own: u32, kind: DbKind, lmasters: Vec<u32>) -> crate::ports::De
     })
 }
 
+/// Whether a transaction that leaves the sequence number `new` was made on a database that has `old`. On a node
+/// that lacks the transaction before it must not be applied: its copy would be torn, and yet have the highest
+/// number in the recovery to come. Refusing makes the coordinator ask for that recovery.
+fn follows(old: &[u8], new: &[u8]) -> bool {
+    let number = |data: &[u8]| data.try_into().map(u64::from_le_bytes);
+    match (number(old), number(new)) {
+        (Ok(old), Ok(new)) => new == old || new == old.wrapping_add(1),
+        (Err(_), Ok(new)) => new <= 1,
+        // Not the number that clients keep: nothing to compare.
+        (_, Err(_)) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use ctdb_wire::types::LtdbHeader;
+
+    #[test]
+    fn a_transaction_follows_the_one_before() {
+        let n = |n: u64| n.to_le_bytes();
+        assert!(follows(&n(4), &n(5)) && follows(&n(4), &n(4)) && follows(b"", &n(1)));
+        assert!(!follows(&n(4), &n(6)) && !follows(&n(4), &n(3)) && !follows(b"", &n(2)));
+        assert!(follows(b"", b"text"));
+        let write = |number: u64| RecordWrite {
+            key: SEQNUM_KEY.into(),
+            value: value(number + 1, &n(number)).into(),
+        };
+        let decide = |number, old: u64| {
+            decide_update(1, DbKind::Persistent, vec![1])(&write(number), Some(&value(1, &n(old))))
+        };
+        assert!(matches!(decide(5, 4), Decision::Store(_)));
+        assert_eq!(decide(6, 4), Decision::Abort);
+    }
 
     fn value(rsn: u64, data: &[u8]) -> Vec<u8> {
         join(&LtdbHeader { rsn, dmaster: 0, reserved1: 0, flags: 0 }, data)
