@@ -448,6 +448,9 @@ impl Sim {
             .collect();
         let before = self.check.generation(node);
         let (left_out, back) = self.check.views(node, &views);
+        if before != self.check.generation(node) {
+            self.new_generation(node);
+        }
         if let Some(view) = self.view(node).filter(|v| before != Some(v.generation)) {
             let (generation, map) = (view.generation, &view.vnnmap);
             let text =

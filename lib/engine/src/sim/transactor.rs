@@ -8,6 +8,7 @@ use super::user::version_of;
 use super::{Sim, What};
 use crate::packet::{endpoint, Body, ClientId, Control, DbId, Pnn};
 use crate::ports::ClientPacket;
+use crate::view::INVALID_GENERATION;
 use bytes::Bytes;
 use ctdb_wire::flags::SEQNUM_KEY;
 use ctdb_wire::types::{LtdbHeader, RecBuffer};
@@ -250,6 +251,22 @@ impl Sim {
             self.check.violated(format!(
                 "transaction {acknowledged} was acknowledged, and is not in state {state} of node {node}"
             ));
+        }
+    }
+
+    /// A recovery begins. If none of its nodes has what was acknowledged, since those that have it are down, there are
+    /// two histories from here on (P5).
+    pub(super) fn new_generation(&mut self, node: Pnn) {
+        let Some(view) = self.view(node) else { return };
+        if view.generation == INVALID_GENERATION {
+            return;
+        }
+        let has = |n: &Pnn| {
+            let state = self.read_state(*n).1;
+            state.is_ok_and(|s| self.ledger.contains(s, self.ledger.acknowledged()))
+        };
+        if !view.vnnmap.iter().any(has) {
+            self.strict_transactions = false;
         }
     }
 
