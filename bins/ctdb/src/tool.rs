@@ -25,6 +25,8 @@ pub(crate) struct Tool<'o> {
     pub target: u32,
     nodemap: Option<NodeMap>,
     replies: u64,
+    /// An announcement that came earlier was used.
+    leader_asked: bool,
 }
 
 /// A database found in the daemon's map.
@@ -48,7 +50,7 @@ impl FoundDb {
 impl<'o> Tool<'o> {
     pub(crate) fn new(client: Client, options: &'o Options) -> Tool<'o> {
         let target = client.pnn();
-        Tool { client, options, target, nodemap: None, replies: 0 }
+        Tool { client, options, target, nodemap: None, replies: 0, leader_asked: false }
     }
 
     /// The local node.
@@ -148,7 +150,10 @@ impl<'o> Tool<'o> {
 
     /// Waits for the leader's broadcast; `None` if there is none in time.
     pub(crate) fn leader(&mut self) -> Result<Option<u32>, Exit> {
-        self.client.drop_messages_to(srvid::LEADER);
+        // What came since the tool began to listen, a moment ago, is news; our daemons tell whoever begins.
+        if std::mem::replace(&mut self.leader_asked, true) {
+            self.client.drop_messages_to(srvid::LEADER);
+        }
         let deadline = Deadline::after(self.limit());
         loop {
             match self.client.wait_message(srvid::LEADER, deadline) {
