@@ -67,9 +67,12 @@ fmt-check: ## source is formatted
 clippy: ## no warnings
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-# the daemon looks for its helper beside itself, then here
+# the daemon looks for its helper beside itself, then in a directory that is built in: /usr/libexec/ctdb
+# unless told otherwise, which builds the daemon once more
 .PHONY: install
+ifneq ($(PREFIX),/usr)
 install: export CTDB_BUILD_HELPERDIR = $(PREFIX)/libexec/ctdb
+endif
 install: build ## install under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/ctdb
 	install -m 755 $(BIN)/ctdbd $(DESTDIR)$(PREFIX)/sbin/ctdbd
