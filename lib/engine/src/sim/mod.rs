@@ -412,6 +412,12 @@ impl Sim {
         let changes = std::mem::take(&mut self.nodes[node as usize].ports.store.changes);
         for change in &changes {
             self.check.change(node, change);
+            if change.cause == Cause::Daemon && change.new.is_none() {
+                // Vacuuming: a copy goes because the record is deleted elsewhere.
+                if change.old.as_deref().and_then(user::version_of).is_some() {
+                    self.oracle.copy_deleted(node, &(change.db, change.key.clone()));
+                }
+            }
             if change.cause != Cause::Reset {
                 if let Some(value) = change.new.as_deref().filter(|v| v.len() >= 24) {
                     let name = (change.db, change.key.clone());

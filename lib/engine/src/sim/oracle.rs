@@ -115,6 +115,15 @@ impl Oracle {
         }
     }
 
+    /// A node deleted its copy, with data, of a record that is deleted elsewhere.
+    pub(super) fn copy_deleted(&mut self, node: Pnn, name: &Name) {
+        for version in self.keys.get_mut(name).into_iter().flat_map(|k| k.versions.values_mut()) {
+            if !version.deleted {
+                version.held.remove(&node);
+            }
+        }
+    }
+
     /// What a node that was left out has in its file. None: an empty record.
     pub(super) fn left_out_with(&mut self, node: Pnn, name: &Name, version: Option<VersionId>) {
         let key = self.keys.entry(name.clone()).or_default();
