@@ -16,19 +16,23 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use ctdb_tests::{exit_with, missing, run_ok, wait_for, Cluster, Needs, Options, Side};
+use ctdb_tests::{
+    exit_with, missing, run_ok, today, wait_for, write_section, Cluster, Needs, Options, Side,
+};
 use serde_json::{json, Value};
 
-const USAGE: &str = "usage: bench [--rounds N] [--seconds N] [--records N] [--only TEXT] [--out FILE]
+const USAGE: &str = "usage: bench [--rounds N] [--seconds N] [--records N] [--only TEXT] [--report FILE]
+             [--out FILE]
   --rounds N    runs of each side, medians are compared (3)
   --seconds N   length of each loop (5)
   --records N   records that a recovery moves (200000)
   --only TEXT   only workloads whose name contains TEXT
+  --report FILE also write the table into this Markdown file
   --out FILE    where the results go (target/bench/results.json)
 Environment: CTDBD=PATH is compared instead of the daemon built here; PEER=PATH instead of Debian's.";
 
@@ -55,6 +59,7 @@ struct Arguments {
     records: u64,
     only: String,
     out: PathBuf,
+    report: Option<PathBuf>,
 }
 
 type Samples = BTreeMap<(&'static str, &'static str), Vec<f64>>;
@@ -66,6 +71,7 @@ fn arguments() -> Result<Arguments> {
         records: 200_000,
         only: String::new(),
         out: "target/bench/results.json".into(),
+        report: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -75,6 +81,7 @@ fn arguments() -> Result<Arguments> {
             "--seconds" => got.seconds = value.parse()?,
             "--records" => got.records = value.parse()?,
             "--only" => got.only = value,
+            "--report" => got.report = Some(value.into()),
             "--out" => got.out = value.into(),
             _ => bail!("{USAGE}"),
         }
@@ -107,7 +114,7 @@ fn bench() -> Result<()> {
             bench.all().with_context(|| side.ctdbd.display().to_string())?;
         }
     }
-    report(&samples, &args.out)
+    report(&samples, &args)
 }
 
 /// One round on one side.
@@ -290,8 +297,38 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
+fn markdown(rows: &[Value], args: &Arguments) -> String {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut text = format!(
+        "Run of {}: {processors} processors, {} rounds of each side in turn, medians; loops of {} s, recoveries of {} \
+         records of {RECORD_BYTES} bytes. The peer is Debian's ctdbd, in the local loop a C program on libtdb.\n\n\
+         | workload | ours | peer | ratio | unit |\n|---|---|---|---|---|\n",
+        today(),
+        args.rounds,
+        args.seconds,
+        args.records,
+    );
+    let number = |value: &Value| match value.as_f64().unwrap_or(f64::NAN) {
+        large if large >= 100.0 => format!("{large:.0}"),
+        small => format!("{small:.3}"),
+    };
+    for row in rows {
+        let text_of = |key: &str| row[key].as_str().unwrap_or_default().to_string();
+        let cells = [
+            text_of("workload"),
+            number(&row["ours"]),
+            number(&row["peer"]),
+            number(&row["ratio"]),
+            text_of("unit"),
+        ];
+        text += &format!("| {} |\n", cells.join(" | "));
+    }
+    text
+}
+
 /// Prints the table and adds its rows to the file, in place of older rows of the same workloads.
-fn report(samples: &Samples, out: &Path) -> Result<()> {
+fn report(samples: &Samples, args: &Arguments) -> Result<()> {
+    let out = &args.out;
     let mut rows = Vec::new();
     println!("\n{:48} {:>12} {:>12} {:>7}  unit", "workload", "ours", "peer", "ratio");
     for (what, unit, higher_is_better) in WORKLOADS {
@@ -307,6 +344,9 @@ fn report(samples: &Samples, out: &Path) -> Result<()> {
             "workload": what, "unit": unit, "ours": ours, "peer": peer,
             "ratio": ratio, "higher_is_better": higher_is_better,
         }));
+    }
+    if let Some(file) = &args.report {
+        write_section(file, "make bench", &markdown(&rows, args))?;
     }
     let older: Vec<Value> = fs::read_to_string(out)
         .ok()

@@ -3,12 +3,14 @@
 //! two, compared with what they give on the C daemon.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{bail, ensure, Result};
-use ctdb_tests::{exit_with, expected, missing, Cluster, Expected, Needs, Options, Side, Verdict};
+use ctdb_tests::{
+    exit_with, expected, missing, today, write_section, Cluster, Expected, Needs, Options, Side,
+    Verdict,
+};
 
 const USAGE: &str = "usage: torture [--quick] [--only TEXT] [--report FILE] [--record]
   --quick        only the rows of `make test`
@@ -90,8 +92,7 @@ fn torture() -> Result<()> {
         return Ok(());
     }
     if let Some(file) = &args.report {
-        let previous = fs::read_to_string(file).unwrap_or_default();
-        fs::write(file, with_section(&previous, &markdown(&side, &results)?))?;
+        write_section(file.as_ref(), "make smbtorture", &markdown(&side, &results)?)?;
     }
     let different = results.iter().filter(|(_, v)| !v.differences.is_empty()).count();
     let same = results.len() - different;
@@ -134,25 +135,6 @@ fn recorded(row: &Expected, verdict: &Verdict) -> String {
         dash(varies.join(";")),
     ]
     .join("\t")
-}
-
-fn today() -> String {
-    let got = std::process::Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
-    got.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
-}
-
-const BEGIN: &str = "<!-- written by make smbtorture: begin -->\n";
-const END: &str = "<!-- written by make smbtorture: end -->\n";
-
-/// Puts the table in place of the one that an earlier run wrote, or at the end.
-fn with_section(text: &str, table: &str) -> String {
-    let section = format!("{BEGIN}{table}{END}");
-    match (text.find(BEGIN), text.find(END)) {
-        (Some(begin), Some(end)) if begin < end => {
-            format!("{}{section}{}", &text[..begin], &text[end + END.len()..])
-        }
-        _ => format!("{text}{section}"),
-    }
 }
 
 fn markdown(side: &Side, results: &[(Expected, Verdict)]) -> Result<String> {
