@@ -130,10 +130,10 @@ impl Oracle {
         match version {
             None => key.stray_empty = true,
             Some(id) => {
-                if let Some(version) = key.versions.get_mut(&id) {
-                    version.stray_of.insert(node);
-                    version.was_stray = true;
-                }
+                let forgotten = || Version::new(0, node, false);
+                let version = key.versions.entry(id).or_insert_with(forgotten);
+                version.stray_of.insert(node);
+                version.was_stray = true;
             }
         }
     }
