@@ -15,14 +15,14 @@ use crate::packet::{endpoint, Body, Packet, Pnn};
 use crate::view::{flags, ClusterView, INVALID_GENERATION};
 use std::collections::{BTreeMap, VecDeque};
 
-/// The nodes that take part in this epoch as far as this node can know: the active ones, and location masters
-/// to which it merely has no link. What must reach every node has failed if it cannot reach one of these.
+/// The nodes that take part in this epoch as far as this node can know: the active ones, and all location masters.
+/// That one of these has no link yet says nothing, nor do its flags, which may be from before it was last
+/// down. What must reach every node has failed if it cannot reach one of these.
 pub(super) fn participants(view: &ClusterView) -> Vec<Pnn> {
-    const LEFT_OUT: u32 = flags::BANNED | flags::STOPPED | flags::DELETED;
     let all = 0..view.nodes.len() as Pnn;
     let takes_part = |node: &Pnn| {
-        view.flags(*node) & LEFT_OUT == 0
-            && (view.is_connected(*node) || view.vnnmap.contains(node))
+        view.is_active(*node)
+            || view.vnnmap.contains(node) && view.flags(*node) & flags::DELETED == 0
     };
     all.filter(takes_part).collect()
 }
