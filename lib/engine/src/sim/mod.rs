@@ -413,8 +413,9 @@ impl Sim {
         for change in &changes {
             self.check.change(node, change);
             if change.cause == Cause::Daemon && change.new.is_none() {
-                // Vacuuming: a copy goes because the record is deleted elsewhere.
-                if change.old.as_deref().and_then(user::version_of).is_some() {
+                // Vacuuming: a copy goes because the owner has deleted the record. The owner's goes last.
+                let copy = change.old.as_deref().and_then(check::header);
+                if copy.is_some_and(|h| h.dmaster != node) {
                     self.oracle.copy_deleted(node, &(change.db, change.key.clone()));
                 }
             }

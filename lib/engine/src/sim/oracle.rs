@@ -115,12 +115,10 @@ impl Oracle {
         }
     }
 
-    /// A node deleted its copy, with data, of a record that is deleted elsewhere.
+    /// A node deleted its copy of a record that its owner has deleted.
     pub(super) fn copy_deleted(&mut self, node: Pnn, name: &Name) {
         for version in self.keys.get_mut(name).into_iter().flat_map(|k| k.versions.values_mut()) {
-            if !version.deleted {
-                version.held.remove(&node);
-            }
+            version.held.remove(&node);
         }
     }
 
