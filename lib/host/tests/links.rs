@@ -255,3 +255,22 @@ fn garbage_closes_that_connection_only() {
     until(&mut [&mut a, &mut b], "the link lives", |n| n[1].saw("message 7") == 1);
     assert_eq!(a.saw("down 1"), 0);
 }
+
+#[test]
+fn silent_connections_do_not_keep_a_node_out() {
+    let (mut l, nodes) = listeners(2, 7);
+    let listener = l.pop().unwrap();
+    let mut a = Node::new(l.pop().unwrap(), 0, &nodes, 1);
+    let silent: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let stream = connect_as(1, 7, &nodes[0]);
+            a.turn();
+            stream
+        })
+        .collect();
+    let mut b = Node::new(listener, 1, &nodes, 1);
+    until(&mut [&mut a, &mut b], "up", |n| n[0].saw("up 1") == 1 && n[1].saw("up 0") == 1);
+    let mut oldest = &silent[0];
+    oldest.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(matches!(oldest.read(&mut [0; 1]), Ok(0) | Err(_)), "the oldest was closed");
+}

@@ -139,9 +139,13 @@ fn freeze_and_replace(mutexes: bool, kind: DbKind) {
     let chain = client.chain_of(&[7]);
     client.lock_chain(chain, LockMode::Exclusive).unwrap();
     rig.store.freeze(1);
+    // Asking again changes nothing, now or when it is held.
+    rig.store.freeze(1);
     assert!(rig.news.recv_timeout(Duration::from_millis(50)).is_err());
     client.unlock_chain(chain).unwrap();
     assert!(matches!(rig.input(), Input::Frozen { db: 1, ok: true }));
+    rig.store.freeze(1);
+    assert!(rig.news.try_recv().is_err());
     // Clients are kept out, we are not.
     assert!(!client.try_lock_chain(chain, LockMode::Exclusive).unwrap());
     assert_eq!(rig.get(1, &[7]).as_deref(), Some(&b"headerold"[..]));

@@ -289,10 +289,7 @@ impl Links {
                 log::warn!("Refused connection from unknown node {address}:{}", from.port());
                 continue;
             }
-            if self.incoming.values().filter(|i| i.peer.is_none()).count() >= MAX_STRANGERS {
-                log::warn!("Refused connection from {from}: too many without greeting");
-                continue;
-            }
+            self.make_room_for_stranger();
             let token = self.new_token();
             if let Err(e) = self.registry.register(&mut stream, token, Interest::READABLE) {
                 log::warn!("accept of a connection from {from}: {e}");
@@ -301,6 +298,16 @@ impl Links {
             keepalive(&stream);
             let input = InBuf::new(Dialect::Native, MAX_PACKET);
             self.incoming.insert(token.0, Incoming { stream, input, address, peer: None });
+        }
+    }
+
+    /// Ends the oldest stream without greeting if there are many: connections that stay silent must not keep nodes out.
+    fn make_room_for_stranger(&mut self) {
+        let mut strangers = self.incoming.iter().filter(|(_, i)| i.peer.is_none());
+        let oldest = strangers.next().map(|(token, i)| (*token, i.address));
+        if let Some((token, address)) = oldest.filter(|_| strangers.count() + 1 >= MAX_STRANGERS) {
+            log::warn!("closed a connection from {address} that never greeted: there are too many");
+            self.drop_incoming(Token(token));
         }
     }
 

@@ -167,14 +167,14 @@ impl Store {
         result: ctdb_tdb::Result<ChainToken>,
     ) -> Option<Input> {
         let state = self.dbs.get_mut(&db).filter(|d| d.instance == instance)?;
-        // Given up meanwhile: dropping the token releases the lock.
-        let wait = state.waits.get_mut(&chain)?;
         let ok = match result {
             Ok(token) => {
-                *wait = Wait::Granted(token);
+                // Given up meanwhile: dropping the token releases the lock.
+                *state.waits.get_mut(&chain)? = Wait::Granted(token);
                 true
             }
             Err(e) => {
+                // Told also if the wait could not begin; the engine knows what it still waits for.
                 log::error!("database {}: wait for chain {chain}: {e}", state.spec.name);
                 state.waits.remove(&chain);
                 false
@@ -398,11 +398,7 @@ impl LocalStore for Store {
             Ok(ticket) => {
                 state.waits.insert(chain, Wait::Running(ticket));
             }
-            Err(e) => {
-                // The engine learns of it as of any failed wait. The entry makes the news known as current.
-                let news = Background::Chain { db, instance, chain, result: Err(e) };
-                self.notifier.send(news);
-            }
+            Err(e) => self.notifier.send(Background::Chain { db, instance, chain, result: Err(e) }),
         }
     }
 
@@ -416,20 +412,12 @@ impl LocalStore for Store {
 
     fn freeze(&mut self, db: DbId) {
         let Some(state) = self.dbs.get_mut(&db) else { return };
+        // One that is asked for already answers for both.
+        if !matches!(state.freeze, Freeze::None) {
+            return;
+        }
         state.freezes += 1;
         let (instance, freeze) = (state.instance, state.freezes);
-        match state.freeze {
-            Freeze::Held => {
-                return self.notifier.send(Background::Frozen {
-                    db,
-                    instance,
-                    freeze,
-                    result: Err(Error::Usage("frozen already")),
-                })
-            }
-            Freeze::Pending(_) => return,
-            Freeze::None => {}
-        }
         let notifier = self.notifier.clone();
         let deliver = Box::new(move |result| {
             notifier.send(Background::Frozen { db, instance, freeze, result })
@@ -459,8 +447,7 @@ impl LocalStore for Store {
     }
 
     fn read(&mut self, db: DbId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        // Never waits for a client: a busy chain is read without its lock only by clients themselves, so it is an
-        // error here.
+        // Waiting for a client that holds the chain would stop the loop: the caller gets an error.
         let tdb = self.get(db)?.tdb()?;
         if tdb.is_frozen() {
             return tdb.fetch(key).map_err(|e| store_error(&e));
