@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use crate::freezer::FreezeToken;
+use crate::hints::Hints;
 use crate::lockfile::LockFile;
 use crate::locks::HeldLocks;
 use crate::registry::Registration;
@@ -40,6 +41,7 @@ pub struct Tdb {
     pub(crate) io: Storage,
     pub(crate) locks: LockFile,
     pub(crate) held: HeldLocks,
+    pub(crate) hints: Hints,
     pub(crate) hash_kind: HashKind,
     pub(crate) hash_size: u32,
     pub(crate) flags: u32,

@@ -39,6 +39,7 @@ fn le32(bytes: &[u8; 12], at: usize) -> u32 {
 
 /// The Jenkins hash (spec/tdb.md 4.2). Also what a cluster derives database ids and location
 /// masters from.
+#[inline]
 pub fn jenkins_hash(key: &[u8]) -> u32 {
     let start = 0xDEAD_BEEFu32.wrapping_add(key.len() as u32);
     let (mut a, mut b, mut c) = (start, start, start);

@@ -77,6 +77,7 @@ impl LockFile {
 
     /// Locks a chain, or with `None` the free list. `holds_chain`: the caller holds another chain
     /// mutex, for which an allrecord locker may be waiting (spec/tdb.md 10.3).
+    #[inline]
     pub fn lock_list(
         &self,
         chain: Option<u32>,
@@ -92,6 +93,7 @@ impl LockFile {
             .map_err(|e| mutex_error(&self.path, e))
     }
 
+    #[inline]
     fn lock_list_mutex(
         &self,
         area: &MutexArea,
@@ -121,6 +123,7 @@ impl LockFile {
         }
     }
 
+    #[inline]
     pub fn unlock_list(&self, chain: Option<u32>) -> Result<()> {
         match &self.mutexes {
             Some(area) => area.unlock_list(chain).map_err(|e| mutex_error(&self.path, e)),
@@ -195,11 +198,13 @@ impl LockFile {
 
     /// Waits until every holder of a chain mutex that came before us is gone.
     fn pass_chains(&self, area: &MutexArea, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
-        for chain in 0..self.hash_size {
+        let mut next = 0;
+        while let Some(chain) = area.next_held(next) {
             if !area.lock_list(Some(chain), wait, cancel)? {
                 return Ok(false);
             }
             area.unlock_list(Some(chain))?;
+            next = chain + 1;
         }
         Ok(true)
     }

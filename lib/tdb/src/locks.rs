@@ -3,11 +3,14 @@
 
 use std::marker::PhantomData;
 
+use smallvec::SmallVec;
+
 use crate::fcntl::Wait;
 use crate::mutex::Never;
 use crate::{Error, LockMode, Result, StoreMode, Tdb, TDB_NOLOCK};
 
 /// A chain (or with `None` the free list) this handle has locked.
+#[derive(Clone, Copy)]
 struct HeldList {
     list: Option<u32>,
     mode: LockMode,
@@ -29,14 +32,16 @@ pub(crate) struct HeldAll {
 /// The locks of one handle.
 #[derive(Default)]
 pub(crate) struct HeldLocks {
-    lists: Vec<HeldList>,
+    /// Seldom more than a chain and the free list.
+    lists: SmallVec<[HeldList; 4]>,
     pub all: Option<HeldAll>,
 }
 
 impl HeldLocks {
-    pub fn new() -> HeldLocks {
-        // Room for the usual depth, so that locking does not allocate.
-        HeldLocks { lists: Vec::with_capacity(8), all: None }
+    /// Whether nothing at all is locked.
+    #[inline(always)]
+    pub fn is_nothing(&self) -> bool {
+        self.lists.is_empty() && self.all.is_none()
     }
 
     /// Whether any chain or the free list is locked.
@@ -44,6 +49,7 @@ impl HeldLocks {
         !self.lists.is_empty()
     }
 
+    #[inline(always)]
     fn position(&self, list: Option<u32>) -> Option<usize> {
         self.lists.iter().position(|held| held.list == list)
     }
@@ -59,13 +65,30 @@ impl Tdb {
     }
 
     /// Takes a chain or the free list (`None`). `false`: busy.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(
         &mut self,
         list: Option<u32>,
         mode: LockMode,
         wait: Wait,
     ) -> Result<bool> {
+        if !self.locks_plainly() {
+            return self.acquire_held(list, mode, wait);
+        }
+        if !self.lock_recovered(list, mode, wait, true, false)? {
+            return Ok(false);
+        }
+        self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
+        Ok(true)
+    }
+
+    /// Whether a lock is just taken: nothing is held that could cover it or forbid it.
+    #[inline(always)]
+    pub(crate) fn locks_plainly(&self) -> bool {
+        self.held.is_nothing() && !self.is_nolock() && self.txn.is_none()
+    }
+
+    fn acquire_held(&mut self, list: Option<u32>, mode: LockMode, wait: Wait) -> Result<bool> {
         if let Some(all) = &self.held.all {
             if mode == LockMode::Shared || all.mode == LockMode::Exclusive || all.upgradable {
                 return Ok(true);
@@ -81,32 +104,60 @@ impl Tdb {
         if self.txn.is_some() {
             return Err(Error::Lock("a transaction under a freeze, without its token"));
         }
-        if let Some(chain) = list {
-            self.prefetch_chain(chain);
-        }
         let first = self.held.lists.is_empty();
         let holds_chain = !first && self.held.holds_chain();
-        loop {
-            if !self.locks.lock_list(list, mode, wait, holds_chain, &Never)? {
-                return Ok(false);
-            }
-            if !first || !self.needs_recovery() {
-                break;
-            }
-            self.locks.unlock_list(list)?;
-            self.recover_as_survivor()?;
+        if !self.lock_recovered(list, mode, wait, first, holds_chain)? {
+            return Ok(false);
         }
         self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
         Ok(true)
     }
 
-    /// The mutex and the first record of a chain are two far apart places in memory. Fetching both
-    /// before the lock overlaps what are otherwise two waits, the better part of an operation.
+    /// The real lock of a list. `first`: the handle holds none, so that it may wait for a recovery.
+    #[inline(always)]
+    fn lock_recovered(
+        &mut self,
+        list: Option<u32>,
+        mode: LockMode,
+        wait: Wait,
+        first: bool,
+        holds_chain: bool,
+    ) -> Result<bool> {
+        if let Some(chain) = list {
+            self.prefetch_chain(chain);
+        }
+        loop {
+            if !self.locks.lock_list(list, mode, wait, holds_chain, &Never)? {
+                return Ok(false);
+            }
+            if !first || !self.needs_recovery() {
+                return Ok(true);
+            }
+            self.locks.unlock_list(list)?;
+            self.recover_as_survivor()?;
+        }
+    }
+
+    /// Locks a chain for the time of one read, without entering it among the held ones. Only for a
+    /// handle that holds nothing and takes locks.
+    #[inline(always)]
+    pub(crate) fn lock_briefly(&mut self, chain: u32) -> Result<BriefLock<'_>> {
+        self.lock_recovered(Some(chain), LockMode::Shared, Wait::Block, true, false)?;
+        Ok(BriefLock { tdb: self, chain })
+    }
+
+    /// The mutex and the first records of a chain are far apart in memory. Fetching all of them
+    /// before the lock overlaps what are otherwise several waits, the better part of an operation.
     #[inline(always)]
     fn prefetch_chain(&self, chain: u32) {
-        if let Some(area) = &self.locks.mutexes {
-            area.prefetch(chain);
-            self.io.prefetch_target(crate::layout::chain_head(chain));
+        let Some(area) = &self.locks.mutexes else { return };
+        area.prefetch(chain);
+        match self.hints.of(chain) {
+            Some(known) => {
+                self.io.prefetch_word(crate::layout::chain_head(chain));
+                known.iter().for_each(|offset| self.io.prefetch_record(*offset));
+            }
+            None => self.io.prefetch_target(crate::layout::chain_head(chain)),
         }
     }
 
@@ -126,8 +177,18 @@ impl Tdb {
     }
 
     /// Gives back one level of a chain or the free list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, list: Option<u32>) -> Result<()> {
+        if let [only] = self.held.lists[..] {
+            if only.list == list && only.count == 1 && !only.marked {
+                self.held.lists.clear();
+                return self.locks.unlock_list(list);
+            }
+        }
+        self.release_held(list)
+    }
+
+    fn release_held(&mut self, list: Option<u32>) -> Result<()> {
         let Some(at) = self.held.position(list) else {
             if self.held.all.is_some() || self.is_nolock() {
                 return Ok(());
@@ -209,6 +270,7 @@ impl Tdb {
         self.release(list)
     }
 
+    #[inline(always)]
     fn guard(&mut self, key: &[u8], mode: LockMode, wait: Wait) -> Result<Option<ChainGuard<'_>>> {
         let chain = self.chain_of(key);
         if !self.acquire(Some(chain), mode, wait)? {
@@ -324,6 +386,30 @@ impl Tdb {
     }
 }
 
+/// A chain lock for one read; released when dropped.
+pub(crate) struct BriefLock<'a> {
+    pub tdb: &'a mut Tdb,
+    chain: u32,
+}
+
+impl BriefLock<'_> {
+    /// Unlocks and tells of failure.
+    #[inline(always)]
+    pub fn release(self) -> Result<()> {
+        let lock = std::mem::ManuallyDrop::new(self);
+        lock.tdb.locks.unlock_list(Some(lock.chain))
+    }
+}
+
+impl Drop for BriefLock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Err(error) = self.tdb.locks.unlock_list(Some(self.chain)) {
+            log::error!("chain {} not unlocked: {error}", self.chain);
+        }
+    }
+}
+
 /// One chain lock of a handle; released when dropped.
 ///
 /// Must be dropped on the thread that made it.
@@ -334,6 +420,7 @@ pub struct ChainGuard<'a> {
 }
 
 impl ChainGuard<'_> {
+    #[inline(always)]
     fn own_hash(&self, key: &[u8]) -> Result<u32> {
         let hash = self.tdb.hash(key);
         if hash % self.tdb.hash_size == self.chain {
@@ -375,6 +462,7 @@ impl ChainGuard<'_> {
 }
 
 impl Drop for ChainGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Err(error) = self.tdb.release(Some(self.chain)) {
             log::error!("chain {} not unlocked: {error}", self.chain);

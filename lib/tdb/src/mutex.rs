@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{align_of, size_of};
 use std::path::Path;
-use std::sync::atomic::{AtomicI16, Ordering};
+use std::sync::atomic::{fence, AtomicI16, Ordering};
 use std::sync::Arc;
 
 use libc::pthread_mutex_t;
@@ -27,6 +27,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use crate::fcntl::Wait;
 use crate::layout::HEADER_SIZE;
 use crate::orphan::Suspect;
+use crate::robust;
 
 /// Size of one mutex.
 pub(crate) const MUTEX: usize = size_of::<pthread_mutex_t>();
@@ -116,19 +117,7 @@ impl MutexArea {
     pub fn initialise(&self) -> io::Result<()> {
         // SAFETY: plain data, initialised by the call below before use.
         let mut attributes: libc::pthread_mutexattr_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `attributes` is a valid object for all five calls.
-        unsafe {
-            check(libc::pthread_mutexattr_init(&mut attributes))?;
-            check(libc::pthread_mutexattr_settype(
-                &mut attributes,
-                libc::PTHREAD_MUTEX_ERRORCHECK,
-            ))?;
-            check(libc::pthread_mutexattr_setpshared(
-                &mut attributes,
-                libc::PTHREAD_PROCESS_SHARED,
-            ))?;
-            check(libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST))?;
-        }
+        robust_attributes(&mut attributes)?;
         let array = (0..=self.hash_size).map(|i| self.list_mutex(i));
         let result = std::iter::once(self.allrecord_mutex()).chain(array).try_for_each(|mutex| {
             // SAFETY: the caller guarantees that no one uses the mutex; it lies in the mapping.
@@ -143,6 +132,7 @@ impl MutexArea {
         result
     }
 
+    #[inline(always)]
     fn list_mutex(&self, index: u32) -> *mut pthread_mutex_t {
         assert!(index <= self.hash_size);
         // SAFETY: the area has hash_size + 1 mutexes from OFF_ARRAY on (area_size).
@@ -176,6 +166,7 @@ impl MutexArea {
     }
 
     /// The allrecord state, written by the holder of the allrecord mutex only.
+    #[inline(always)]
     pub fn state(&self) -> i16 {
         self.state_word().load(Ordering::Relaxed)
     }
@@ -184,6 +175,7 @@ impl MutexArea {
         self.state_word().store(state, Ordering::Relaxed);
     }
 
+    #[inline(always)]
     fn state_word(&self) -> &AtomicI16 {
         // SAFETY: inside the area, aligned (OFF_STATE is a multiple of 8), shared as an atomic.
         unsafe { AtomicI16::from_ptr(self.map.as_mut_ptr().add(OFF_STATE).cast()) }
@@ -198,6 +190,7 @@ impl MutexArea {
     }
 
     /// Locks the mutex of a chain, or with `None` of the free list.
+    #[inline]
     pub fn lock_list(
         &self,
         chain: Option<u32>,
@@ -208,9 +201,34 @@ impl MutexArea {
         self.lock(mutex, wait, cancel, |_| ())
     }
 
+    #[inline]
     pub fn unlock_list(&self, chain: Option<u32>) -> io::Result<()> {
+        self.unlock(self.list_mutex(chain.map_or(0, |c| c + 1)))
+    }
+
+    #[inline(always)]
+    fn unlock(&self, mutex: *mut pthread_mutex_t) -> io::Result<()> {
         // SAFETY: an initialised mutex of the area; ERRORCHECK refuses if we are not the owner.
-        check(unsafe { libc::pthread_mutex_unlock(self.list_mutex(chain.map_or(0, |c| c + 1))) })
+        if unsafe { robust::try_unlock(mutex) } {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        check(unsafe { libc::pthread_mutex_unlock(mutex) })
+    }
+
+    /// The first chain from `from` on whose mutex has to be locked to know that its holder is past
+    /// looking at the state that was just set.
+    ///
+    /// On x86 a mutex that is seen free need not be locked: whoever takes it later does so with a
+    /// locked instruction, which orders his look at the state behind it, and the fence here orders
+    /// ours at the mutex behind the setting of the state. One of the two sees the other.
+    pub fn next_held(&self, from: u32) -> Option<u32> {
+        if !cfg!(target_arch = "x86_64") {
+            return (from < self.hash_size).then_some(from);
+        }
+        fence(Ordering::SeqCst);
+        // SAFETY: mutexes of the mapped area.
+        (from..self.hash_size).find(|c| !unsafe { robust::is_free(self.list_mutex(c + 1)) })
     }
 
     pub fn lock_allrecord(&self, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
@@ -218,14 +236,28 @@ impl MutexArea {
     }
 
     pub fn unlock_allrecord(&self) -> io::Result<()> {
-        // SAFETY: as in `unlock_list`.
-        check(unsafe { libc::pthread_mutex_unlock(self.allrecord_mutex()) })
+        self.unlock(self.allrecord_mutex())
     }
 
     /// `Ok(false)`: busy with `Wait::Try`, or cancelled. `on_owner_death` runs before the mutex is
     /// declared consistent.
-    #[inline]
+    #[inline(always)]
     fn lock(
+        &self,
+        mutex: *mut pthread_mutex_t,
+        wait: Wait,
+        cancel: &dyn Cancel,
+        on_owner_death: impl Fn(&MutexArea),
+    ) -> io::Result<bool> {
+        // SAFETY: `mutex` is an initialised robust mutex of the mapped area, which stays where it is.
+        if unsafe { robust::try_lock(mutex) } {
+            return Ok(true);
+        }
+        self.lock_by_library(mutex, wait, cancel, on_owner_death)
+    }
+
+    #[cold]
+    fn lock_by_library(
         &self,
         mutex: *mut pthread_mutex_t,
         wait: Wait,
@@ -278,6 +310,18 @@ impl MutexArea {
                 error => return Err(io::Error::from_raw_os_error(error)),
             }
         }
+    }
+}
+
+/// The attributes of every mutex in a file.
+pub(crate) fn robust_attributes(attributes: &mut libc::pthread_mutexattr_t) -> io::Result<()> {
+    use libc::{PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ROBUST, PTHREAD_PROCESS_SHARED};
+    // SAFETY: a valid object for all four calls.
+    unsafe {
+        check(libc::pthread_mutexattr_init(attributes))?;
+        check(libc::pthread_mutexattr_settype(attributes, PTHREAD_MUTEX_ERRORCHECK))?;
+        check(libc::pthread_mutexattr_setpshared(attributes, PTHREAD_PROCESS_SHARED))?;
+        check(libc::pthread_mutexattr_setrobust(attributes, PTHREAD_MUTEX_ROBUST))
     }
 }
 

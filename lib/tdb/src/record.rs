@@ -64,10 +64,15 @@ impl Tdb {
     /// Walks the chain of `hash` to the record of `key`.
     #[inline]
     pub(crate) fn find(&mut self, key: &[u8], hash: u32) -> Result<Option<Found>> {
-        let mut offset = self.io.word(chain_head(hash % self.hash_size))?;
+        let chain = hash % self.hash_size;
+        let mut offset = self.io.word(chain_head(chain))?;
         let mut cycle = CycleFinder::new();
+        self.hints.count(self.hash_size);
+        let mut depth = 0;
         while offset != 0 {
             let rec = self.chain_rec(offset)?;
+            self.hints.note(chain, depth, offset);
+            depth += 1;
             if rec.hash == hash
                 && rec.magic == MAGIC_USED
                 && rec.key_len as usize == key.len()
@@ -104,6 +109,7 @@ impl Tdb {
     }
 
     /// Runs `work` under the lock of the chain unless that is covered already.
+    #[inline(always)]
     fn under_chain<R>(
         &mut self,
         chain: u32,
@@ -130,9 +136,16 @@ impl Tdb {
     #[inline]
     pub fn parse<R>(&mut self, key: &[u8], parser: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         let hash = self.hash(key);
-        self.under_chain(hash % self.hash_size, LockMode::Shared, |tdb| {
-            Ok(tdb.value_in_place(key, hash)?.map(parser))
-        })
+        let chain = hash % self.hash_size;
+        if !self.locks_plainly() {
+            return self.under_chain(chain, LockMode::Shared, |tdb| {
+                Ok(tdb.value_in_place(key, hash)?.map(parser))
+            });
+        }
+        let lock = self.lock_briefly(chain)?;
+        let value = lock.tdb.value_in_place(key, hash)?.map(parser);
+        lock.release()?;
+        Ok(value)
     }
 
     /// The value in place. The key's chain must be covered by a lock of this handle.

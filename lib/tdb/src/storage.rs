@@ -167,19 +167,12 @@ impl Storage {
     pub fn remap(&mut self, size: u32) {
         self.base = std::ptr::null_mut();
         self.map_len = 0;
-        self.map = None;
         self.size = size;
+        let old = self.map.take();
         if !self.use_map || size == 0 {
             return;
         }
-        let mut options = MmapOptions::new();
-        options.offset(self.start).len(size as usize);
-        let mapped = if self.writable {
-            options.map_raw(&*self.file)
-        } else {
-            options.map_raw_read_only(&*self.file)
-        };
-        match mapped {
+        match old.map_or_else(|| self.map_anew(size), |map| self.move_map(map, size)) {
             Ok(map) => {
                 self.base = map.as_mut_ptr();
                 self.map_len = size;
@@ -190,6 +183,32 @@ impl Storage {
                 self.use_map = false;
             }
         }
+    }
+
+    fn map_anew(&self, size: u32) -> io::Result<MmapRaw> {
+        let mut options = MmapOptions::new();
+        options.offset(self.start).len(size as usize);
+        if self.writable {
+            options.map_raw(&*self.file)
+        } else {
+            options.map_raw_read_only(&*self.file)
+        }
+    }
+
+    /// Changes the size of a mapping. Pages that are mapped stay so, which spares a fault for each
+    /// of them after every growth of the file.
+    #[cfg(target_os = "linux")]
+    fn move_map(&self, mut map: MmapRaw, size: u32) -> io::Result<MmapRaw> {
+        let options = memmap2::RemapOptions::new().may_move(true);
+        // SAFETY: nothing points into the old mapping: `base` was cleared, and slices are borrowed
+        // from `&mut self`.
+        unsafe { map.remap(size as usize, options) }.map(|()| map)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn move_map(&self, map: MmapRaw, size: u32) -> io::Result<MmapRaw> {
+        drop(map);
+        self.map_anew(size)
     }
 
     /// Pointer to `len` mapped bytes at `offset`, if they can be used directly.
@@ -251,9 +270,26 @@ impl Storage {
             return;
         };
         let target = self.order(load_word(pointer));
-        if let Some(record) = self.direct(target, 128) {
+        self.prefetch_record(target);
+    }
+
+    /// Asks the CPU to fetch the record that may be at `offset`; 0 is none.
+    #[inline(always)]
+    pub fn prefetch_record(&self, offset: u32) {
+        if offset == 0 {
+            return;
+        }
+        if let Some(record) = self.direct(offset, 128) {
             prefetch(record);
             prefetch(record.wrapping_add(64));
+        }
+    }
+
+    /// Asks the CPU to fetch the word at `offset`.
+    #[inline(always)]
+    pub fn prefetch_word(&self, offset: u32) {
+        if let Some(word) = self.direct(offset, 4) {
+            prefetch(word);
         }
     }
 
