@@ -10,6 +10,8 @@ pub(crate) const BLOCK: u32 = 4096;
 pub(crate) struct Overlay {
     /// Logical size of the file when the transaction started.
     pub old_size: u32,
+    /// Logical size of the file now: a commit makes it longer and then writes past the buffer.
+    pub file_size: u32,
     /// A write could not be buffered: the transaction cannot commit.
     pub failed: bool,
     blocks: Vec<Option<Box<[u8]>>>,
@@ -18,7 +20,13 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     pub fn new(old_size: u32) -> Overlay {
-        Overlay { old_size, failed: false, blocks: Vec::new(), changed: Vec::new() }
+        Overlay {
+            old_size,
+            file_size: old_size,
+            failed: false,
+            blocks: Vec::new(),
+            changed: Vec::new(),
+        }
     }
 
     /// Whether nothing was written.
@@ -60,7 +68,7 @@ impl Overlay {
         self.blocks.get(number as usize)?.as_deref()
     }
 
-    /// Fills `out`; `load` reads what the file has. Bytes behind the old end read as zero.
+    /// Fills `out`; `load` reads what the file has. Bytes behind its end read as zero.
     pub fn read(
         &self,
         offset: u32,
@@ -77,7 +85,7 @@ impl Overlay {
                 Some(block) => {
                     part.copy_from_slice(&block[inside as usize..inside as usize + count]);
                 }
-                None => self.load_old(at, part, &load)?,
+                None => self.load_file(at, part, &load)?,
             }
             at = at.wrapping_add(count as u32);
             rest = tail;
@@ -85,13 +93,13 @@ impl Overlay {
         Ok(())
     }
 
-    fn load_old(
+    fn load_file(
         &self,
         at: u32,
         part: &mut [u8],
         load: &impl Fn(u32, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
-        let old = (self.old_size.saturating_sub(at) as usize).min(part.len());
+        let old = (self.file_size.saturating_sub(at) as usize).min(part.len());
         let (from_file, fresh) = part.split_at_mut(old);
         fresh.fill(0);
         if from_file.is_empty() {
@@ -118,7 +126,7 @@ impl Overlay {
             if self.block(number).is_none() {
                 let mut block = vec![0u8; BLOCK as usize].into_boxed_slice();
                 if count < BLOCK as usize {
-                    self.load_old(number * BLOCK, &mut block, &load)?;
+                    self.load_file(number * BLOCK, &mut block, &load)?;
                 }
                 if self.blocks.len() <= number as usize {
                     self.blocks.resize_with(number as usize + 1, || None);

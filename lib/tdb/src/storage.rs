@@ -448,7 +448,7 @@ impl Storage {
         self.ensure(offset, len)?;
         let mapped = u64::from(offset) + u64::from(len) <= u64::from(self.map_len);
         let changed = self.overlay.as_ref().is_some_and(|o| {
-            o.touches(offset, len) || u64::from(offset) + u64::from(len) > u64::from(o.old_size)
+            o.touches(offset, len) || u64::from(offset) + u64::from(len) > u64::from(o.file_size)
         });
         if mapped && !changed {
             // SAFETY: inside the mapping; else as in `bytes`.
@@ -536,7 +536,14 @@ impl Storage {
         #[cfg(test)]
         self.note(|| Traced::Extend(size));
         let done = if size > present { self.extend_file(present, size - present) } else { Ok(()) };
-        self.size = if done.is_ok() { own.max(size) } else { own };
+        if done.is_ok() {
+            self.size = own.max(size);
+            if let Some(overlay) = &mut self.overlay {
+                overlay.file_size = size.max(present);
+            }
+        } else {
+            self.size = own;
+        }
         done
     }
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Processes of both kinds on one file, killed at random; and an engine against a model.
+//! Processes of both kinds on one file, killed at random.
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use common::{good_value, make_value, CPeer, Random};
 use ctdb_tdb::*;
-use proptest::prelude::*;
 
 const KEYS: u32 = 400;
 const FCNTL: u32 = TDB_NOSYNC | TDB_INCOMPATIBLE_HASH;
@@ -308,153 +306,4 @@ fn killed_transactions_on_a_fcntl_file() {
 #[test]
 fn killed_transactions_on_a_mutex_file() {
     killed_transactions(TDB_NOSYNC | TDB_MUTEX_LOCKING);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Store(u8, usize, StoreMode),
-    Append(u8, usize),
-    Delete(u8),
-    Wipe,
-    Start,
-    Commit,
-    Cancel,
-    Reopen,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let mode = prop_oneof![
-        3 => Just(StoreMode::Replace),
-        1 => Just(StoreMode::Insert),
-        1 => Just(StoreMode::Modify)
-    ];
-    let size = prop_oneof![8 => 0usize..300, 1 => 0usize..20_000];
-    let step = prop_oneof![
-        40 => (0u8..40, size, mode).prop_map(|(k, n, m)| Step::Store(k, n, m)),
-        5 => (0u8..40, 0usize..200).prop_map(|(k, n)| Step::Append(k, n)),
-        20 => (0u8..40).prop_map(Step::Delete),
-        1 => Just(Step::Wipe),
-        4 => Just(Step::Start),
-        3 => Just(Step::Commit),
-        2 => Just(Step::Cancel),
-        2 => Just(Step::Reopen),
-    ];
-    prop::collection::vec(step, 1..120)
-}
-
-type Model = BTreeMap<Vec<u8>, Vec<u8>>;
-
-struct Subject {
-    path: PathBuf,
-    flags: u32,
-    max_dead: u32,
-    tdb: Option<Tdb>,
-    model: Model,
-    before: Option<Model>,
-    serial: u8,
-}
-
-impl Subject {
-    fn tdb(&mut self) -> &mut Tdb {
-        let (path, flags, max_dead) = (&self.path, self.flags, self.max_dead);
-        self.tdb.get_or_insert_with(|| open(path, flags, max_dead))
-    }
-
-    fn apply(&mut self, step: &Step) {
-        self.serial = self.serial.wrapping_add(1);
-        match *step {
-            Step::Store(key, size, mode) => self.store(key, size, mode),
-            Step::Append(key, size) => {
-                let data = vec![self.serial; size];
-                self.tdb().append(&[key; 5], &data).unwrap();
-                self.model.entry(vec![key; 5]).or_default().extend(data);
-            }
-            Step::Delete(key) => {
-                let existed = self.model.remove(&vec![key; 5]).is_some();
-                match self.tdb().delete(&[key; 5]) {
-                    Ok(()) => assert!(existed),
-                    Err(Error::NotFound) => assert!(!existed),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            Step::Wipe => {
-                self.tdb().wipe_all().unwrap();
-                self.model.clear();
-            }
-            Step::Start if self.before.is_none() => {
-                self.tdb().transaction_start().unwrap();
-                self.before = Some(self.model.clone());
-            }
-            Step::Commit if self.before.is_some() => {
-                self.tdb().transaction_commit().unwrap();
-                self.before = None;
-            }
-            Step::Cancel => {
-                if let Some(before) = self.before.take() {
-                    self.tdb().transaction_cancel().unwrap();
-                    self.model = before;
-                }
-            }
-            Step::Reopen => {
-                self.tdb = None;
-                if let Some(before) = self.before.take() {
-                    self.model = before;
-                }
-            }
-            Step::Start | Step::Commit => {}
-        }
-    }
-
-    fn store(&mut self, key: u8, size: usize, mode: StoreMode) {
-        let data = vec![self.serial; size];
-        let exists = self.model.contains_key(&vec![key; 5]);
-        match self.tdb().store(&[key; 5], &[&data], mode) {
-            Ok(()) => {
-                self.model.insert(vec![key; 5], data);
-                assert!(mode != StoreMode::Insert || !exists);
-                assert!(mode != StoreMode::Modify || exists);
-            }
-            Err(Error::Exists) => assert!(mode == StoreMode::Insert && exists),
-            Err(Error::NotFound) => assert!(mode == StoreMode::Modify && !exists),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn compare(&mut self) {
-        let mut seen = Model::new();
-        self.tdb()
-            .traverse(|key, data| {
-                assert!(seen.insert(key.to_vec(), data.to_vec()).is_none(), "twice");
-                true
-            })
-            .unwrap();
-        assert_eq!(seen, self.model);
-        let report = self.tdb().check().unwrap();
-        assert_eq!(report.records, self.model.len() as u64);
-        assert_eq!(report.dead_space, 0);
-    }
-}
-
-fn run_model(flags: u32, max_dead: u32, steps: &[Step]) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("model.tdb");
-    let mut subject =
-        Subject { path, flags, max_dead, tdb: None, model: Model::new(), before: None, serial: 0 };
-    for (i, step) in steps.iter().enumerate() {
-        subject.apply(step);
-        if i % 10 == 0 {
-            subject.compare();
-        }
-    }
-    subject.compare();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn an_engine_behaves_as_its_model(steps in steps(), kind in 0usize..5, max_dead in 0u32..6) {
-        let flags = [0, TDB_NOMMAP, TDB_CONVERT, TDB_MUTEX_LOCKING, TDB_INCOMPATIBLE_HASH][kind];
-        run_model(flags | TDB_NOSYNC, max_dead, &steps);
-    }
 }

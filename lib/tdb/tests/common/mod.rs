@@ -193,6 +193,14 @@ pub fn good_value(key: u32, value: &[u8]) -> bool {
     value == make_value(key, version)
 }
 
+/// A number for a record; the sum over all records tells databases apart. As in peer.c.
+pub fn record_digest(key: &[u8], data: &[u8]) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let lengths = (key.len() as u32).to_le_bytes();
+    let bytes = lengths.iter().chain(key).chain(data).copied();
+    bytes.fold(0xCBF2_9CE4_8422_2325, fnv)
+}
+
 /// A small random generator, so that a run can be repeated.
 pub struct Random(pub u64);
 

@@ -85,6 +85,23 @@ static int check_traverse(struct tdb_context *t, TDB_DATA key, TDB_DATA data, vo
 	return 0;
 }
 
+/* An order-independent digest of the content: the sum of a number for each record. */
+static uint64_t digest;
+
+static uint64_t fnv(uint64_t h, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001B3ull;
+	return h;
+}
+
+static int digest_traverse(struct tdb_context *t, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	uint8_t len[4] = { key.dsize, key.dsize >> 8, key.dsize >> 16, key.dsize >> 24 };
+	uint64_t h = fnv(0xCBF29CE484222325ull, len, 4);
+	digest += fnv(fnv(h, key.dptr, key.dsize), data.dptr, data.dsize);
+	return 0;
+}
+
 static double now(void)
 {
 	struct timespec ts;
@@ -227,6 +244,11 @@ int main(void)
 			bad = 0;
 			int n = tdb_traverse_read(tdb, check_traverse, NULL);
 			printf("ok %d %lu\n", n, bad);
+		}
+		else if (!strcmp(cmd, "digest")) {
+			digest = 0;
+			int n = tdb_traverse_read(tdb, digest_traverse, NULL);
+			printf("ok %d %016llx\n", n, (unsigned long long)digest);
 		}
 		else if (!strcmp(cmd, "check")) answer(tdb_check(tdb, NULL, NULL));
 		else if (!strcmp(cmd, "stress")) stress(atoi(a[0]), atof(a[1]), atoi(a[2]), atoi(a[3]));
