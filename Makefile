@@ -51,6 +51,11 @@ bench: build ## our cluster and Debian's in turn: table, target/bench/results.js
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md
 	$(BIN)/torture --report docs/compatibility.md $(TORTURE_ARGS)
 
+.PHONY: golden
+golden: ## record anew what Debian's ctdb prints on scripted daemons (tests/golden/tool)
+	$(MAKE) --no-print-directory build PROFILE=dev
+	CTDB_GOLDEN=record $(CARGO) test -p ctdb-tests --test tool golden
+
 .PHONY: sim
 sim: ## simulated clusters under random faults (SEEDS=200, FIRST=0)
 	$(CARGO) run --quiet --release -p ctdb-engine --example sim -- $(SEEDS) $(FIRST)

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::process::{Command, Stdio};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -55,10 +55,18 @@ impl fmt::Display for Outcome {
 /// Output goes through unnamed files, not pipes: a program may leave children behind that keep its
 /// output open, and nobody should wait for those.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Outcome> {
+    run_with_input(command, b"", limit)
+}
+
+/// [`run`] with something to read on standard input.
+pub fn run_with_input(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outcome> {
     let line = describe(command);
     let mut out = tempfile::tempfile()?;
     let mut err = tempfile::tempfile()?;
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let mut given = tempfile::tempfile()?;
+    given.write_all(input)?;
+    given.seek(SeekFrom::Start(0))?;
+    command.stdin(given).stdout(out.try_clone()?).stderr(err.try_clone()?);
     let mut child = command.spawn().with_context(|| line.clone())?;
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);

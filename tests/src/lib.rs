@@ -7,12 +7,17 @@
 //! [`Side`]: ours, Debian's, or whatever `CTDBD` and `CTDB` name.
 //!
 //! The set-up follows spec/samba-client.md 20 and spec/events-config.md 1.
+//!
+//! For the tool alone there is also a scripted daemon ([`fake`]) and, on top of it, golden files
+//! ([`golden`]).
 
 #![forbid(unsafe_code)]
 
 mod cluster;
 mod command;
 mod daemon;
+pub mod fake;
+pub mod golden;
 mod history;
 mod netns;
 mod report;
@@ -25,7 +30,7 @@ mod wait;
 mod workdir;
 
 pub use cluster::{Cluster, Node, Options};
-pub use command::{run, run_ok, Outcome};
+pub use command::{run, run_ok, run_with_input, Outcome};
 pub use daemon::Daemon;
 pub use history::{Figures, Random};
 pub use netns::{private_mounts, Netns};
