@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ctdb_tdb::{LockMode, LockStyle, OpenOptions, StoreMode, Tdb};
+use ctdb_tdb::{LockStyle, OpenOptions, Place, StoreMode, Tdb};
 use ctdb_wire::control::call;
 use ctdb_wire::flags::{call as call_flags, db};
 use ctdb_wire::types::{KeyData, LtdbHeader};
@@ -152,42 +152,40 @@ impl Database {
         deadline: impl Into<Deadline>,
     ) -> Result<Record<'d>> {
         self.check()?;
-        let chain = self.tdb.chain_of(key);
-        let header = match self.lock_if_owned(key, chain)? {
-            Some(header) => header,
-            None => self.bring_here(client, key, chain, deadline.into())?,
+        let (place, header) = match self.lock_if_owned(key)? {
+            Some(found) => found,
+            None => self.bring_here(client, key, deadline.into())?,
         };
-        Ok(Record { db: self, chain, key, header })
+        Ok(Record { db: self, place: Some(place), key, header })
     }
 
     /// Locks a record only if this node is its data master already: `None` otherwise. Never asks
     /// the daemon.
     pub fn try_local_lock<'d>(&'d mut self, key: &'d [u8]) -> Result<Option<Record<'d>>> {
         self.check()?;
-        let chain = self.tdb.chain_of(key);
-        let header = self.lock_if_owned(key, chain)?;
-        Ok(header.map(|header| Record { db: self, chain, key, header }))
+        let found = self.lock_if_owned(key)?;
+        Ok(found.map(|(place, header)| Record { db: self, place: Some(place), key, header }))
     }
 
     /// Takes the chain lock and keeps it if the record is this node's to write.
     #[inline]
-    fn lock_if_owned(&mut self, key: &[u8], chain: u32) -> Result<Option<RawHeader>> {
+    fn lock_if_owned(&mut self, key: &[u8]) -> Result<Option<(Place, RawHeader)>> {
         if self.kind != DatabaseKind::Volatile {
             return Err(Error::Usage(
                 "records of this kind of database are written by transactions",
             ));
         }
-        self.tdb.lock_chain(chain, LockMode::Exclusive).map_err(|e| self.failed(e))?;
+        let mut place = self.tdb.lock_key(key).map_err(|e| self.failed(e))?;
         let pnn = self.pnn;
-        let owned = match self.tdb.fetch_locked(key) {
+        let owned = match self.tdb.value_at(key, &mut place) {
             Ok(data) => Ok(RawHeader::of(data).filter(|header| header.is_writable_at(pnn))),
             Err(e) => Err(e),
         };
         if let Ok(Some(header)) = owned {
-            return Ok(Some(header));
+            return Ok(Some((place, header)));
         }
-        self.tdb.unlock_chain(chain).map_err(|e| self.failed(e))?;
-        owned.map_err(|e| self.failed(e))
+        self.tdb.unlock_key(place).map_err(|e| self.failed(e))?;
+        owned.map_err(|e| self.failed(e)).map(|_| None)
     }
 
     /// Lets the daemon make this node the data master until the lock finds it so.
@@ -196,13 +194,12 @@ impl Database {
         &mut self,
         client: &mut Client,
         key: &[u8],
-        chain: u32,
         deadline: Deadline,
-    ) -> Result<RawHeader> {
+    ) -> Result<(Place, RawHeader)> {
         loop {
             self.migrate(client, key, call_flags::IMMEDIATE_MIGRATION, deadline)?;
-            if let Some(header) = self.lock_if_owned(key, chain)? {
-                return Ok(header);
+            if let Some(found) = self.lock_if_owned(key)? {
+                return Ok(found);
             }
             if deadline.has_passed() {
                 return Err(Error::Timeout { what: "record to stay on this node" });
@@ -319,10 +316,13 @@ pub fn attach_id(
     }
 }
 
+const UNLOCKED: &str = "the record is not locked any more";
+
 /// A record of a volatile database that this process has locked; unlocked when dropped.
 pub struct Record<'d> {
     db: &'d mut Database,
-    chain: u32,
+    /// Where it is; taken when it is unlocked.
+    place: Option<Place>,
     key: &'d [u8],
     /// What is in front of the value as long as the lock is held.
     header: RawHeader,
@@ -337,7 +337,8 @@ impl Record<'_> {
     /// Its value, in place. A record that does not exist has an empty value.
     #[inline]
     pub fn value(&mut self) -> Result<&[u8]> {
-        match self.db.tdb.fetch_locked(self.key) {
+        let place = self.place.as_mut().ok_or(Error::Usage(UNLOCKED))?;
+        match self.db.tdb.value_at(self.key, place) {
             Ok(data) => Ok(data.and_then(|data| data.get(LtdbHeader::SIZE..)).unwrap_or_default()),
             Err(source) => Err(Error::Tdb { db: self.db.name.clone(), source }),
         }
@@ -363,7 +364,9 @@ impl Record<'_> {
     #[inline]
     fn write(&mut self, value: &[u8]) -> Result<()> {
         let parts = [self.header.as_bytes(), value];
-        self.db.tdb.store(self.key, &parts, StoreMode::Replace).map_err(|e| self.db.failed(e))
+        let place = self.place.as_mut().ok_or(Error::Usage(UNLOCKED))?;
+        let stored = self.db.tdb.store_at(self.key, place, &parts, StoreMode::Replace);
+        stored.map_err(|e| self.db.failed(e))
     }
 
     /// Empties the record and tells the daemon, which deletes it when no node needs it any more.
@@ -379,10 +382,9 @@ impl Record<'_> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         // A child process has the guard's memory but not its lock.
-        if self.db.mark.is_own_process() {
-            if let Err(e) = self.db.tdb.unlock_chain(self.chain) {
-                log::error!("database {}: record not unlocked: {e}", self.db.name);
-            }
+        let place = self.place.take().filter(|_| self.db.mark.is_own_process());
+        if let Some(Err(e)) = place.map(|place| self.db.tdb.unlock_key(place)) {
+            log::error!("database {}: record not unlocked: {e}", self.db.name);
         }
     }
 }

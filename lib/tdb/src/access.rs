@@ -167,6 +167,7 @@ impl Tdb {
             }
         }
         self.held.all = None;
+        self.changes += 1;
         drop(token);
     }
 
@@ -212,6 +213,7 @@ impl Drop for MarkedAll<'_> {
         // A freeze adopted inside the work stays.
         if self.tdb.frozen.is_none() {
             self.tdb.held.all = None;
+            self.tdb.changes += 1;
         }
     }
 }

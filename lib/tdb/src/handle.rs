@@ -42,6 +42,8 @@ pub struct Tdb {
     pub(crate) locks: LockFile,
     pub(crate) held: HeldLocks,
     pub(crate) hints: Hints,
+    /// Counts what makes a known place of a record untrue: unlocking, and records that move.
+    pub(crate) changes: u64,
     pub(crate) hash_kind: HashKind,
     pub(crate) hash_size: u32,
     pub(crate) flags: u32,

@@ -179,6 +179,7 @@ impl Tdb {
     /// Gives back one level of a chain or the free list.
     #[inline(always)]
     pub(crate) fn release(&mut self, list: Option<u32>) -> Result<()> {
+        self.changes += 1;
         if let [only] = self.held.lists[..] {
             if only.list == list && only.count == 1 && !only.marked {
                 self.held.lists.clear();
@@ -351,6 +352,7 @@ impl Tdb {
 
     /// Releases one level of `lock_all`.
     pub fn unlock_all(&mut self) -> Result<()> {
+        self.changes += 1;
         let Some(all) = &mut self.held.all else {
             return Err(Error::Lock("the whole database is not locked"));
         };

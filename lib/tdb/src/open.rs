@@ -373,6 +373,7 @@ impl Opening<'_> {
             },
             held: HeldLocks::default(),
             hints: Default::default(),
+            changes: 0,
             hash_kind: header.hash_kind,
             hash_size,
             flags,

@@ -11,7 +11,7 @@ use crate::{Error, LockMode, Result, StoreMode, Tdb, TDB_SEQNUM};
 const MAX_PAYLOAD: u64 = (u32::MAX - REC_HEADER - TAILER) as u64;
 
 /// A record in use that matches a key.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
     pub offset: u32,
     pub rec: Rec,
@@ -93,9 +93,14 @@ impl Tdb {
     pub(crate) fn value_in_place(&mut self, key: &[u8], hash: u32) -> Result<Option<&[u8]>> {
         self.refresh_unlocked()?;
         match self.find(key, hash)? {
-            Some(found) => self.io.bytes(found.data_offset(), found.rec.data_len).map(Some),
+            Some(found) => self.value_of(&found).map(Some),
             None => Ok(None),
         }
+    }
+
+    #[inline(always)]
+    pub(crate) fn value_of(&mut self, found: &Found) -> Result<&[u8]> {
+        self.io.bytes(found.data_offset(), found.rec.data_len)
     }
 
     /// A handle without locks does not hold the active lock either: the file may have been cleared
@@ -190,9 +195,13 @@ impl Tdb {
         let chain = hash % self.hash_size;
         self.under_chain(chain, LockMode::Exclusive, |tdb| {
             let found = tdb.find(key, hash)?.ok_or(Error::NotFound)?;
-            tdb.bury(&found)?;
-            tdb.trim_chain(chain)
+            tdb.delete_found(chain, &found)
         })
+    }
+
+    pub(crate) fn delete_found(&mut self, chain: u32, found: &Found) -> Result<()> {
+        self.bury(found)?;
+        self.trim_chain(chain)
     }
 
     pub(crate) fn writable(&self) -> Result<()> {
@@ -212,18 +221,33 @@ impl Tdb {
         parts: &[&[u8]],
         mode: StoreMode,
     ) -> Result<()> {
+        let found = self.find(key, hash)?;
+        self.store_found(key, hash, found, parts, mode).map(|_| ())
+    }
+
+    /// Stores where `find` found the record, or that there is none. Returns where it is then.
+    #[inline]
+    pub(crate) fn store_found(
+        &mut self,
+        key: &[u8],
+        hash: u32,
+        found: Option<Found>,
+        parts: &[&[u8]],
+        mode: StoreMode,
+    ) -> Result<Found> {
         let data_len = parts.iter().map(|p| p.len() as u64).sum::<u64>();
         let payload = key.len() as u64 + data_len;
         if payload > MAX_PAYLOAD {
             return Err(self.no_space(payload));
         }
         let (data_len, payload) = (data_len as u32, payload as u32);
-        let found = self.find(key, hash)?;
-        match (&found, mode) {
+        match (found, mode) {
             (Some(_), StoreMode::Insert) => return Err(Error::Exists),
             (None, StoreMode::Modify) => return Err(Error::NotFound),
-            (Some(found), _) if self.overwrite(found, parts, data_len)? => {
-                return self.bump_seqnum();
+            (Some(mut found), _) if self.overwrite(&found, parts, data_len)? => {
+                found.rec.data_len = data_len;
+                self.bump_seqnum()?;
+                return Ok(found);
             }
             _ => {}
         }
@@ -233,11 +257,12 @@ impl Tdb {
         if let Some(found) = &found {
             self.bury(found)?;
         }
-        self.link(chain, &room, key, hash, parts, data_len)?;
+        let stored = self.link(chain, &room, key, hash, parts, data_len)?;
         if found.is_some() {
             self.trim_chain(chain)?;
         }
-        self.bump_seqnum()
+        self.bump_seqnum()?;
+        Ok(stored)
     }
 
     /// Stores in place, if the record has the room. `false`: it has not.
@@ -275,7 +300,7 @@ impl Tdb {
         hash: u32,
         parts: &[&[u8]],
         data_len: u32,
-    ) -> Result<()> {
+    ) -> Result<Found> {
         let rec = Rec {
             next: self.io.word(chain_head(chain))?,
             rec_len: room.rec_len,
@@ -287,11 +312,14 @@ impl Tdb {
         self.io.put_rec(room.offset, &rec)?;
         self.io.write(room.offset + REC_HEADER, key)?;
         self.write_parts(room.offset + REC_HEADER + rec.key_len, parts)?;
-        self.io.put_word(chain_head(chain), room.offset)
+        self.changes += 1;
+        self.io.put_word(chain_head(chain), room.offset)?;
+        Ok(Found { offset: room.offset, rec })
     }
 
     /// Makes a record dead. It keeps its place in the chain.
     fn bury(&mut self, found: &Found) -> Result<()> {
+        self.changes += 1;
         self.io.put_word(found.offset + 20, MAGIC_DEAD)?;
         self.bump_seqnum()
     }

@@ -385,6 +385,7 @@ impl Tdb {
 
     /// Ends the transaction: buffer and locks.
     fn finish(&mut self) -> Result<()> {
+        self.changes += 1;
         self.io.end_overlay();
         let Some(txn) = self.txn.take() else {
             return Ok(());

@@ -23,6 +23,7 @@ impl Tdb {
         if !self.covers(0, LockMode::Exclusive) {
             return Err(crate::Error::Lock("the whole database is locked shared"));
         }
+        self.changes += 1;
         self.io.refresh()?;
         let start = data_start(self.hash_size);
         let end = self.io.size();
