@@ -341,6 +341,27 @@ impl Client {
         Ok(())
     }
 
+    /// Waits until the daemon has taken everything that was sent. What arrives meanwhile is sorted.
+    pub fn drain(&mut self, deadline: impl Into<Deadline>) -> Result<()> {
+        self.check()?;
+        let result = self.drain_inner(deadline.into());
+        self.note(result)
+    }
+
+    fn drain_inner(&mut self, deadline: Deadline) -> Result<()> {
+        self.stream.flush()?;
+        while self.stream.wants_write() {
+            self.sort_received()?;
+            if self.inbox.is_full() {
+                return Err(Error::QueueFull("too many messages are waiting to be taken"));
+            }
+            if !self.stream.wait_receive(deadline)? && deadline.has_passed() {
+                return Err(Error::Timeout { what: "daemon to take what is sent to it" });
+            }
+        }
+        self.sort_received().map(|_| ())
+    }
+
     /// Sends a message. Nothing tells whether anybody received it.
     pub fn send_message(&mut self, node: u32, srvid: u64, data: &[u8]) -> Result<()> {
         let reqid = self.take_reqid();

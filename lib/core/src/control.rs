@@ -160,45 +160,6 @@ impl Client {
     ) -> Result<i32> {
         Ok(self.control_outcome::<C>(to, deadline, request)?.status)
     }
-
-    /// Sends a control to several nodes at once and waits for all answers: in the order in which
-    /// they arrived, then the nodes that did not answer. Each node has until the deadline.
-    pub fn control_many<C: Control>(
-        &mut self,
-        nodes: &[u32],
-        deadline: impl Into<Deadline>,
-        request: &C::Request<'_>,
-    ) -> Vec<(u32, Result<ControlOutcome>)> {
-        let deadline = deadline.into();
-        let mut answered = Vec::with_capacity(nodes.len());
-        let mut failed = Vec::new();
-        let mut asked = Vec::with_capacity(nodes.len());
-        for &node in nodes {
-            match self.start_control::<C>(node, request) {
-                Ok(ticket) => asked.push((node, ticket)),
-                Err(e) => failed.push((node, Err(no_reply(C::OPCODE, node, e)))),
-            }
-        }
-        let too_late = deadline.has_passed();
-        for (node, ticket) in asked {
-            let waited = if too_late {
-                self.forget(ticket);
-                Err(Error::Timeout { what: "reply" })
-            } else {
-                self.await_reply(ticket, deadline)
-            };
-            let taken = waited.and_then(|()| {
-                self.take_control(ticket).unwrap_or(Err(Error::Timeout { what: "reply" }))
-            });
-            match taken {
-                Ok((order, outcome)) => answered.push((order, node, outcome)),
-                Err(e) => failed.push((node, Err(no_reply(C::OPCODE, node, e)))),
-            }
-        }
-        answered.sort_by_key(|(order, ..)| *order);
-        let answered = answered.into_iter().map(|(_, node, outcome)| (node, Ok(outcome)));
-        answered.chain(failed).collect()
-    }
 }
 
 fn body<'a>(to: &ControlAddress, opcode: Opcode, payload: &'a [u8]) -> ReqControl<'a> {
@@ -211,6 +172,6 @@ fn body<'a>(to: &ControlAddress, opcode: Opcode, payload: &'a [u8]) -> ReqContro
     }
 }
 
-fn no_reply(control: Opcode, node: u32, source: Error) -> Error {
+pub(crate) fn no_reply(control: Opcode, node: u32, source: Error) -> Error {
     Error::NoReply { control, node, source: Box::new(source) }
 }

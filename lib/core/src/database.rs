@@ -10,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ctdb_tdb::{LockStyle, OpenOptions, Place, StoreMode, Tdb};
+use ctdb_tdb::{LockMode, LockStyle, OpenOptions, Place, StoreMode, Tdb};
 use ctdb_wire::control::call;
-use ctdb_wire::flags::{call as call_flags, db};
-use ctdb_wire::types::{KeyData, LtdbHeader};
+use ctdb_wire::flags::{call as call_flags, db, pnn, record};
+use ctdb_wire::types::{KeyData, LtdbHeader, PushRecordData};
 use ctdb_wire::{Control, Decode, StringZ, Text};
 
 use crate::call::RecordCall;
@@ -267,6 +267,20 @@ impl Database {
         }
     }
 
+    /// [`Database::traverse_local`] with the whole file locked against writers: the records are those
+    /// of one moment, so that no transaction is seen by half.
+    pub fn snapshot_local(
+        &mut self,
+        visit: impl FnMut(&[u8], LtdbHeader, &[u8]) -> bool,
+    ) -> Result<u64> {
+        self.check()?;
+        self.tdb.lock_all(LockMode::Shared).map_err(|e| self.failed(e))?;
+        let visited = self.traverse_local(visit);
+        let unlocked = self.tdb.unlock_all().map_err(|e| self.failed(e));
+        let visited = visited?;
+        unlocked.map(|()| visited)
+    }
+
     /// Visits every record of the local file with its header, until `visit` returns `false`.
     /// Returns how many were visited.
     pub fn traverse_local(
@@ -367,6 +381,22 @@ impl Record<'_> {
         let place = self.place.as_mut().ok_or(Error::Usage(UNLOCKED))?;
         let stored = self.db.tdb.store_at(self.key, place, &parts, StoreMode::Replace);
         stored.map_err(|e| self.db.failed(e))
+    }
+
+    /// Replaces its value on the file of every node at once, and marks the copies as ones with data: what
+    /// has to survive the loss of this node. Nothing tells whether the others have it; a daemon of 4.17
+    /// does not know this.
+    pub fn push(&mut self, client: &mut Client, generation: u32, value: &[u8]) -> Result<()> {
+        let old = self.header();
+        let header = LtdbHeader {
+            rsn: old.rsn.wrapping_add(1),
+            flags: old.flags | record::MIGRATED_WITH_DATA,
+            ..old
+        };
+        self.store_with_header(&header, value)?;
+        let db_id = self.db.id;
+        let request = PushRecordData { generation, db_id, hdr: header, key: self.key, value };
+        client.post_control::<call::PushRecord>(pnn::BROADCAST_ACTIVE, &request)
     }
 
     /// Empties the record and tells the daemon, which deletes it when no node needs it any more.

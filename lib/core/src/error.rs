@@ -123,6 +123,16 @@ pub enum Error {
         /// The reason.
         what: &'static str,
     },
+    /// A node has not got all the records that were pushed to it.
+    #[error("node {node} received {received} of {sent} records")]
+    PushIncomplete {
+        /// The node.
+        node: u32,
+        /// What it has.
+        received: u32,
+        /// What it should have.
+        sent: u64,
+    },
     /// The caller broke a rule of the interface.
     #[error("invalid use: {0}")]
     Usage(&'static str),
@@ -148,7 +158,10 @@ impl Error {
             Error::Forked => libc::ECHILD,
             Error::NoReply { source, .. } => source.errno(),
             Error::Refused { .. } | Error::Call { .. } | Error::Transaction { .. } => libc::EIO,
-            Error::Stream(_) | Error::Malformed { .. } | Error::ShortRecord { .. } => libc::EPROTO,
+            Error::Stream(_)
+            | Error::Malformed { .. }
+            | Error::ShortRecord { .. }
+            | Error::PushIncomplete { .. } => libc::EPROTO,
             Error::QueueFull(_) => libc::ENOBUFS,
             Error::Unhealthy { .. } => libc::EIO,
             Error::Tdb { source, .. } => source.errno(),

@@ -7,6 +7,7 @@
 //!   process. A record that is here is read and written in the mapped file, without the daemon.
 //! - [`Transaction`] writes persistent and replicated databases; [`LockTable`] has the cluster's
 //!   locks; [`Client::traverse`] visits all records of all nodes.
+//! - [`Replacement`] exchanges the whole content of a database on all nodes.
 //! - [`Environment`] knows where the daemon's socket is.
 //!
 //! Synchronous, without threads of its own, poll-able: [`Client::fd`] and [`Client::dispatch`] fit
@@ -18,10 +19,12 @@ mod control;
 mod database;
 mod deadline;
 mod error;
+mod fanout;
 mod glock;
 mod header;
 mod message;
 mod paths;
+mod replacement;
 mod stream;
 mod sys;
 mod transaction;
@@ -33,7 +36,9 @@ pub use control::{ControlAddress, ControlOutcome};
 pub use database::{attach_id, Database, DatabaseKind, Record};
 pub use deadline::Deadline;
 pub use error::{Error, Result};
+pub use fanout::FanOut;
 pub use glock::{LockKind, LockTable, G_LOCK_DB};
 pub use message::Message;
 pub use paths::Environment;
+pub use replacement::Replacement;
 pub use transaction::Transaction;
