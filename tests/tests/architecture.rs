@@ -89,7 +89,7 @@ fn crates_depend_one_way_only() {
     }
     // and the check itself can see: the host does reach them
     let host = reached(&graph, "ctdb-host");
-    for name in ["ctdb-engine", "ctdb-wire", "ctdb-tdb", "tokio"] {
+    for name in ["ctdb-engine", "ctdb-wire", "ctdb-tdb", "libc"] {
         assert!(host.contains(name), "the graph is not read right: no {name} under ctdb-host");
     }
 }
