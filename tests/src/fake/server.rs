@@ -211,7 +211,7 @@ impl Connection {
         };
         let mut notes = lock(&self.shared.notes);
         if notes.len() < MAX_NOTES {
-            notes.push(format!("{node} {what}"));
+            notes.push(format!("{node} {}", what.trim_end()));
         }
     }
 
@@ -224,8 +224,10 @@ impl Connection {
         }
         let fault = self.fault(opcode, route.destnode);
         let mut good = Answer::default();
+        // a control that fails has no effect; one whose answer goes astray has
+        let refused = matches!(fault, Some(Action::Status(..)));
         let destinations = lock(&self.shared.state).destinations(route.destnode);
-        for pnn in destinations {
+        for pnn in destinations.into_iter().filter(|_| !refused) {
             good = self.answer(pnn, &request)?;
         }
         if asked.flags & control::NOREPLY != 0 {
@@ -396,6 +398,10 @@ impl Connection {
 fn shown(request: &ControlRequest<'_>) -> String {
     match request {
         ControlRequest::TraverseStartExt(start) => format!("{{db_id: {:#x}}}", start.db_id),
+        // the prefix length is not used, and the C tool sends what is in memory there
+        ControlRequest::SendGratuitousArp(info) => {
+            format!("{} {}", info.addr.ip(), info.iface.inspect())
+        }
         ControlRequest::Trans3Commit(records) | ControlRequest::UpdateRecord(records) => {
             let keys =
                 records.iter().map(|record| String::from_utf8_lossy(record.key).into_owned());
