@@ -260,7 +260,9 @@ impl<'o> Tool<'o> {
             if wanted_id.is_some_and(|id| id != db_id) {
                 continue;
             }
-            let name = self.db_name(local, db_id)?;
+            let name = self.db_name(local, db_id).inspect_err(|_| {
+                errln!("No database matching '{text}' found");
+            })?;
             if wanted_id.is_some() || name == text {
                 return Ok(FoundDb { id: db_id, flags, name });
             }
@@ -306,7 +308,11 @@ impl<'o> Tool<'o> {
             answers.extend(self.client.control_many::<call::SetDbSticky>(&nodes, deadline, &id));
         }
         for (_, answer) in answers {
-            answer.and_then(|outcome| outcome.success())?;
+            answer.and_then(|outcome| outcome.success()).inspect_err(|e| {
+                if let Error::Refused { control, status, .. } = e {
+                    errln!("set_db_flags: 0x{id:08x} {} failed, ret={status}", control.name());
+                }
+            })?;
         }
         Ok(())
     }
@@ -348,7 +354,7 @@ fn attach_failed(name: &str, error: &Error) -> Exit {
                 ctdb_wire::Opcode::SetDbSticky => {
                     errln!("attach: {name} set db flags 0x{:08x} failed", db::STICKY);
                 }
-                _ => errln!("attach: {name} {step} failed, ret={status}"),
+                _ => errln!("attach: {name} {step} parse failed, ret={status}"),
             }
         }
         Error::NoReply { control, .. } => {

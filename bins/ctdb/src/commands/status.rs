@@ -329,8 +329,7 @@ pub(crate) fn leader(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
 }
 
 /// `getpid`
-pub(crate) fn getpid(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
-    args.exactly(0)?;
+pub(crate) fn getpid(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let target = tool.target;
     let pid = tool.status::<call::GetPid>(target, &())?;
     outln!("{pid}");

@@ -13,14 +13,16 @@ use crate::tool::Tool;
 /// Names of the target's tunables, in its order.
 fn names(tool: &mut Tool<'_>) -> Result<Vec<String>, Exit> {
     let target = tool.target;
-    let list = tool.control::<call::ListTunables, _>(target, &()).inspect_err(|_| {
-        errln!("Failed to get list of variables from node {target}");
-    })?;
+    let list = tool.control::<call::ListTunables, _>(target, &())?;
     Ok(list.names().map(|name| name.to_string()).collect())
 }
 
 fn known(tool: &mut Tool<'_>, name: &str) -> Done {
-    if names(tool)?.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+    let target = tool.target;
+    let names = names(tool).inspect_err(|_| {
+        errln!("Failed to get list of variables from node {target}");
+    })?;
+    if names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
     outln!("No such tunable {name}");
@@ -53,6 +55,7 @@ pub(crate) fn setvar(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     match tool.status::<call::SetTunable>(target, &request)? {
         0 => Ok(()),
         1 => {
+            errln!("Control SET_TUNABLE failed, ret=1");
             errln!("Setting obsolete tunable variable '{name}'");
             Ok(())
         }
