@@ -8,11 +8,13 @@
 mod output;
 
 mod args;
+mod backup;
 mod commands;
 mod exit;
 mod flags;
 mod number;
 mod options;
+mod progress;
 mod startup;
 mod table;
 mod tool;

@@ -51,13 +51,16 @@ pub(crate) fn value(text: &[u8]) -> Result<Vec<u8>, Exit> {
 }
 
 fn bytes(text: &[u8], what: &str) -> Result<Vec<u8>, Exit> {
-    let Some(digits) = text.strip_prefix(b"0x") else { return Ok(text.to_vec()) };
-    let parsed = hex(digits);
-    if let Err(complaint) = &parsed {
+    literal(text).map_err(|complaint| {
         errln!("{complaint}");
         errln!("Failed to parse {what} {}", String::from_utf8_lossy(text));
-    }
-    parsed.map_err(|_| INVALID)
+        INVALID
+    })
+}
+
+/// Bytes as they are, or hexadecimal behind `0x`; or what is wrong with that.
+pub(crate) fn literal(text: &[u8]) -> Result<Vec<u8>, String> {
+    text.strip_prefix(b"0x").map_or_else(|| Ok(text.to_vec()), hex)
 }
 
 fn hex(digits: &[u8]) -> Result<Vec<u8>, String> {

@@ -3,8 +3,8 @@
 
 use crate::args::Args;
 use crate::commands::{
-    admin, database, ips, listnodes, memory, record, statistics, status, tickles, transaction,
-    tunable,
+    admin, backup, database, ips, listnodes, memory, rawtdb, record, statistics, status, tickles,
+    transaction, tunable,
 };
 use crate::exit::Done;
 use crate::options::Options;
@@ -115,6 +115,16 @@ pub(crate) const COMMANDS: &[Command] = &[
     remote("gratarp", ips::gratarp).takes("<ip> <interface>").is("send a gratuitous arp"),
     remote("gettickles", tickles::gettickles).takes("<ip> [<port>]").is("get the list of tickles"),
     alone("listnodes", listnodes::listnodes).is("list nodes in the cluster"),
+    local("backupdb", backup::backupdb)
+        .takes("<dbname|dbid> <file>")
+        .is("backup a database into a file"),
+    local("restoredb", backup::restoredb)
+        .takes("<file> [dbname]")
+        .is("restore a database from a file"),
+    alone("dumpdbbackup", backup::dumpdbbackup)
+        .takes("<file>")
+        .is("dump database from a backup file"),
+    local("wipedb", backup::wipedb).takes(DB).is("wipe the contents of a database."),
     remote("leader", status::leader).is("show the pnn of the leader"),
     remote("getreclock", status::getreclock).is("get recovery lock file"),
     remote("setlmasterrole", admin::setlmasterrole).takes("on|off").is("set LMASTER role"),
@@ -130,6 +140,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     local("pdelete", transaction::pdelete)
         .takes("<dbname|dbid> <key>")
         .is("delete record from persistent database"),
+    local("ptrans", transaction::ptrans)
+        .takes("<dbname|dbid> [<file>]")
+        .is("update a persistent database (from file or stdin)"),
+    remote("tfetch", rawtdb::tfetch).takes("<tdb-file> <key> [<file>]").is("fetch a record"),
+    remote("tstore", rawtdb::tstore)
+        .takes("<tdb-file> <key> <data> [<rsn> <dmaster> <flags>]")
+        .is("store a record"),
     local("readkey", record::readkey)
         .takes("<dbname|dbid> <key> [readonly]")
         .is("read value of a database key"),
@@ -137,6 +154,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         .takes("<dbname|dbid> <key> <value>")
         .is("write value for a database key"),
     local("deletekey", record::deletekey).takes("<dbname|dbid> <key>").is("delete a database key"),
+    local("pushrecord", record::pushrecord)
+        .takes("<dbname|dbid> <key> <value>")
+        .is("push a record to all nodes"),
     alone("checktcpport", listnodes::checktcpport)
         .takes("<port>")
         .is("check if a service is bound to a specific tcp port or not"),

@@ -251,10 +251,11 @@ impl<'o> Tool<'o> {
         self.client.send_message(node, srvid, data).map_err(|e| control_failed(&e))
     }
 
-    /// Finds a database by name or by an id that begins with `0x`.
+    /// Finds a database by name or by an id that begins with `0x`. A control that fails is the same as a
+    /// database that is not there.
     pub(crate) fn find_db(&mut self, text: &str) -> Result<FoundDb, Exit> {
         let local = self.pnn();
-        let map = self.control::<call::GetDbMap, _>(local, &())?;
+        let map = self.control::<call::GetDbMap, _>(local, &()).map_err(|_| FAILED)?;
         let wanted_id = text.starts_with("0x").then(|| number32(text)).transpose()?;
         for Dbid { db_id, flags } in map.dbs {
             if wanted_id.is_some_and(|id| id != db_id) {

@@ -2,11 +2,13 @@
 //! The commands, by subject.
 
 pub(crate) mod admin;
+pub(crate) mod backup;
 pub(crate) mod database;
 pub(crate) mod dump;
 pub(crate) mod ips;
 pub(crate) mod listnodes;
 pub(crate) mod memory;
+pub(crate) mod rawtdb;
 pub(crate) mod record;
 pub(crate) mod statistics;
 pub(crate) mod status;

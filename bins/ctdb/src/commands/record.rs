@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Records of databases (spec/tool.md 10.7, 10.8, 11.2).
 
-use ctdbcore::{Database, Deadline, Error};
+use ctdb_wire::control::call;
+use ctdbcore::{Database, Deadline, Error, Record};
 
 use crate::args::Args;
 use crate::commands::dump;
@@ -76,10 +77,28 @@ fn failed(what: &str, key: &str, error: &Error) -> Exit {
         Error::NoReply { .. } | Error::Refused { .. } => {
             control_failed(error);
         }
+        // said where it happened
+        Error::Usage(_) | Error::Call { .. } => (),
         other => errln!("{other}"),
     }
     errln!("Failed to {what} record for key {key}");
     result_of(error)
+}
+
+/// Says that the daemon did not bring a record.
+fn call_failed(db: &str, error: &Error) {
+    match error {
+        Error::Call { status, .. } => errln!("fetch_lock: {db} CALL failed, ret={status}"),
+        Error::Usage(_) => errln!("fetch_lock: {db} CALL failed, ret={}", error.errno()),
+        _ => (),
+    }
+}
+
+/// Locks a record, wherever it is. Limited by the run time alone.
+fn lock<'d>(tool: &mut Tool<'_>, db: &'d mut Database, key: &'d [u8]) -> Result<Record<'d>, Error> {
+    let name = db.name().to_string();
+    let locked = db.fetch_lock(&mut tool.client, key, Deadline::NEVER);
+    locked.inspect_err(|e| call_failed(&name, e))
 }
 
 /// `readkey DB KEY [readonly]`
@@ -94,10 +113,10 @@ pub(crate) fn readkey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let key = key(args.bytes(1))?;
     let name = args.text(1);
     let value = if readonly {
-        db.fetch_readonly(&mut tool.client, &key, Deadline::NEVER).map(Option::unwrap_or_default)
+        let copy = db.fetch_readonly(&mut tool.client, &key, Deadline::NEVER);
+        copy.map(Option::unwrap_or_default).inspect_err(|e| call_failed(db.name(), e))
     } else {
-        db.fetch_lock(&mut tool.client, &key, Deadline::NEVER)
-            .and_then(|mut record| Ok(record.value()?.to_vec()))
+        lock(tool, &mut db, &key).and_then(|mut record| Ok(record.value()?.to_vec()))
     };
     let value = value.map_err(|e| failed("read", &name, &e))?;
     out!("Data: size:{} ptr:[", value.len());
@@ -110,12 +129,8 @@ pub(crate) fn readkey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 pub(crate) fn writekey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(3)?;
     let mut db = volatile(tool, &args.text(0))?;
-    let key = key(args.bytes(1))?;
-    let value = value(args.bytes(2))?;
-    let name = args.text(1);
-    let mut record = db
-        .fetch_lock(&mut tool.client, &key, Deadline::NEVER)
-        .map_err(|e| failed("lock", &name, &e))?;
+    let (key, value, name) = (key(args.bytes(1))?, value(args.bytes(2))?, args.text(1));
+    let mut record = lock(tool, &mut db, &key).map_err(|e| failed("lock", &name, &e))?;
     record.store(&value).map_err(|e| failed("store", &name, &e))
 }
 
@@ -123,10 +138,25 @@ pub(crate) fn writekey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 pub(crate) fn deletekey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(2)?;
     let mut db = volatile(tool, &args.text(0))?;
-    let key = key(args.bytes(1))?;
-    let name = args.text(1);
-    let record = db
-        .fetch_lock(&mut tool.client, &key, Deadline::NEVER)
-        .map_err(|e| failed("fetch", &name, &e))?;
-    record.delete(&mut tool.client, Deadline::NEVER).map_err(|e| failed("delete", &name, &e))
+    let (key, name) = (key(args.bytes(1))?, args.text(1));
+    let record = lock(tool, &mut db, &key).map_err(|e| failed("fetch", &name, &e))?;
+    let limit = tool.limit();
+    record.delete(&mut tool.client, limit).map_err(|e| failed("delete", &name, &e))
+}
+
+/// `pushrecord DB KEY VALUE`
+pub(crate) fn pushrecord(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
+    args.exactly(3)?;
+    let mut db = volatile(tool, &args.text(0))?;
+    let (key, value, name) = (key(args.bytes(1))?, value(args.bytes(2))?, args.text(1));
+    let local = tool.pnn();
+    let generation = tool.control::<call::GetVnnMap, _>(local, &())?.generation;
+    let mut record = lock(tool, &mut db, &key).map_err(|e| failed("fetch", &name, &e))?;
+    let pushed = record.push(&mut tool.client, generation, &value);
+    drop(record);
+    let sent = pushed.and_then(|()| tool.client.drain(Deadline::NEVER));
+    sent.map_err(|e| match e {
+        Error::Tdb { .. } => failed("store", &name, &e),
+        _ => failed("push", &name, &e),
+    })
 }
