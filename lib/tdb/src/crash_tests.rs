@@ -1,33 +1,45 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Crash consistency of transactions, against a simulated disk.
 //!
-//! A commit is traced: writes, extensions, syncs. What the machine may leave when it stops is built
-//! from the trace: everything before the last sync, and of the writes since then any subset of
-//! 512 byte sectors. Each such file must open, pass its check and hold exactly the old or exactly
-//! the new content; the old one before the undo log is valid, the new one when the commit returned.
+//! # The rule
+//!
+//! What a transaction does to the file is recorded: writes, extensions, syncs. A machine that stops
+//! leaves everything before the last sync. Of what came since then it leaves, for each sector of
+//! 512 bytes, any version the sector went through (a sector is never torn), independently of all
+//! other sectors; and any size the file went through. Of these states are tried, between any two
+//! syncs:
+//!
+//! - cuts: everything up to a moment, sector write by sector write; all, or if there are more than
+//!   the effort allows the first, the last and some at even distances;
+//! - all sectors but one, one sector alone, with the old and the new size; all sectors, or some at
+//!   even distances;
+//! - random choices, seeded, of versions and size, with 1/8, 1/2 and 7/8 of the sectors written.
+//!
+//! Each is a file. Opened, it must pass the full check and hold exactly the old or exactly the new
+//! content: the old one up to the step that invalidates the undo log, the new one from the sync
+//! behind that step on. Then it must take a transaction. A share of the states is opened by the C
+//! library, which must come to the same content and accept the file that our recovery left. A
+//! share of the recoveries is crashed again by the same rule, and of these again.
+//!
+//! `TDB_CRASH_EFFORT=N` tries N times as many states of N times as many random transactions.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 
-use crate::storage::Traced;
 use crate::*;
 
-const SECTOR: u32 = 512;
-/// Torn variants tried for each step of a trace.
-const VARIANTS: u32 = 6;
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod disk;
+mod judge;
+pub(crate) mod trace;
+
+use common::Random;
+use disk::{Disk, Effort};
+use judge::{Figures, Judge};
 
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) as u32
-    }
-}
 
 fn content(tdb: &mut Tdb) -> Content {
     let mut seen = Content::new();
@@ -39,209 +51,188 @@ fn content(tdb: &mut Tdb) -> Content {
     seen
 }
 
-fn apply(image: &mut Vec<u8>, step: &Traced) {
-    match step {
-        Traced::Write(offset, data) => {
-            let end = *offset as usize + data.len();
-            if image.len() < end {
-                image.resize(end, 0);
-            }
-            image[*offset as usize..end].copy_from_slice(data);
-        }
-        Traced::Extend(size) => {
-            if image.len() < *size as usize {
-                image.resize(*size as usize, 0);
-            }
-        }
-        Traced::Sync => {}
+/// The figure that `TDB_CRASH_EFFORT` multiplies.
+fn effort() -> usize {
+    std::env::var("TDB_CRASH_EFFORT").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// A directory in memory if there is one.
+fn directory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
     }
 }
 
-/// A write cut at sector boundaries.
-fn sectors(step: &Traced) -> Vec<Traced> {
-    let Traced::Write(offset, data) = step else {
-        return vec![step.clone()];
-    };
-    let mut parts = Vec::new();
-    let mut at = *offset;
-    let mut rest = data.as_slice();
-    while !rest.is_empty() {
-        let count = rest.len().min((SECTOR - at % SECTOR) as usize);
-        parts.push(Traced::Write(at, rest[..count].to_vec()));
-        at += count as u32;
-        rest = &rest[count..];
+/// One file that goes from transaction to transaction, each of which is crashed everywhere.
+struct Subject {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    flags: u32,
+    judge: Judge,
+    random: Random,
+}
+
+impl Subject {
+    fn new(flags: u32, hash_size: u32, seed: u64) -> Subject {
+        let dir = directory();
+        let path = dir.path().join("t.tdb");
+        let options =
+            OpenOptions { create: true, hash_size, tdb_flags: flags, ..Default::default() };
+        drop(Tdb::open(&path, &options).unwrap());
+        let n = effort();
+        let effort = Effort { cuts: 24 * n, singles: 4 * n, random: 12 * n };
+        let judge = Judge::new(dir.path(), flags, effort, 12);
+        Subject { _dir: dir, path, flags, judge, random: Random(seed) }
     }
-    parts
+
+    fn open(&self) -> Tdb {
+        let tdb_flags = self.flags & TDB_MUTEX_LOCKING;
+        Tdb::open(&self.path, &OpenOptions { tdb_flags, ..Default::default() }).unwrap()
+    }
+
+    /// Changes that are not crashed.
+    fn prepare(&self, work: impl FnOnce(&mut Tdb)) {
+        work(&mut self.open());
+    }
+
+    /// Records what `work` does and crashes it everywhere.
+    fn crash(&mut self, what: &str, work: impl FnOnce(&mut Tdb)) {
+        let before = fs::read(&self.path).unwrap();
+        let mut tdb = self.open();
+        let old = content(&mut tdb);
+        let start = tdb.io.start;
+        trace::start();
+        work(&mut tdb);
+        let steps = trace::stop();
+        let new = content(&mut tdb);
+        drop(tdb);
+        // Nothing reached the file past the recorder.
+        let mut disk = Disk::new(before.clone(), start);
+        steps.iter().for_each(|step| disk.apply(step));
+        let after = fs::read(&self.path).unwrap();
+        assert!(disk.cache()[start as usize..] == after[start as usize..], "{what}: incomplete");
+        let disk = Disk::new(before, start);
+        self.judge.crash(disk, &steps, (&old, &new), &mut self.random, what);
+    }
+
+    fn commit(&mut self, what: &str, work: impl FnOnce(&mut Tdb)) {
+        self.crash(what, |tdb| {
+            tdb.transaction_start().unwrap();
+            work(tdb);
+            tdb.transaction_commit().unwrap();
+        });
+    }
 }
 
-struct Crash<'a> {
-    dir: &'a Path,
-    before: Vec<u8>,
-    old: Content,
-    new: Content,
-    opened: u32,
-    with_old: u32,
-    with_new: u32,
+fn fill(tdb: &mut Tdb, tag: u8, count: u32, size: usize) {
+    for i in 0..count {
+        tdb.store(&i.to_le_bytes(), &[&vec![tag; size]], StoreMode::Replace).unwrap();
+    }
 }
 
-impl Crash<'_> {
-    /// Opens what the disk has and judges it. Recovery itself is crashed too.
-    fn judge(&mut self, image: &[u8], what: &str, random: &mut Random) {
-        let path = self.dir.join("crashed.tdb");
-        fs::write(&path, image).unwrap();
-        let mut tdb = match Tdb::open(&path, &OpenOptions { check: true, ..Default::default() }) {
-            Ok(tdb) => tdb,
-            Err(error) => panic!("{what}: {error}"),
-        };
-        let seen = content(&mut tdb);
-        self.opened += 1;
-        if seen == self.old {
-            self.with_old += 1;
-        } else if seen == self.new {
-            self.with_new += 1;
-        } else {
-            panic!("{what}: neither the old nor the new content");
-        }
-        // And it can be written again.
+/// The transactions with a name; then random ones.
+fn run(flags: u32, hash_size: u32, seed: u64, random_transactions: u32) -> Figures {
+    let mut subject = Subject::new(flags, hash_size, seed);
+    subject.commit("small, fresh area", |tdb| fill(tdb, 1, 10, 30));
+    subject.commit("small, area used again", |tdb| fill(tdb, 2, 10, 30));
+    subject.commit("larger, area replaced", |tdb| fill(tdb, 3, 60, 300));
+    subject.commit("nested", |tdb| {
+        fill(tdb, 5, 5, 50);
         tdb.transaction_start().unwrap();
-        tdb.store(b"after", &[&vec![1; 2000 + random.next() as usize % 100]], StoreMode::Replace)
-            .unwrap();
+        fill(tdb, 6, 20, 400);
+        tdb.transaction_start().unwrap();
+        tdb.delete(&3u32.to_le_bytes()).unwrap();
         tdb.transaction_commit().unwrap();
-        tdb.check().unwrap();
-    }
-
-    fn run(&mut self, trace: &[Traced], random: &mut Random) {
-        let mut durable = self.before.clone();
-        let mut pending: Vec<Traced> = Vec::new();
-        for (i, step) in trace.iter().enumerate() {
-            if matches!(step, Traced::Sync) {
-                pending.drain(..).for_each(|p| apply(&mut durable, &p));
-                self.judge(&durable, &format!("at sync, step {i}"), random);
-                continue;
-            }
-            pending.extend(sectors(step));
-            let mut in_order = durable.clone();
-            pending.iter().for_each(|p| apply(&mut in_order, p));
-            self.judge(&in_order, &format!("in order, step {i}"), random);
-            for variant in 0..VARIANTS {
-                let mut torn = durable.clone();
-                for part in &pending {
-                    if random.next() % 2 == 0 {
-                        apply(&mut torn, part);
-                    }
-                }
-                self.judge(&torn, &format!("step {i} variant {variant}"), random);
-            }
-        }
-    }
-}
-
-/// Traces one transaction on the file and crashes it everywhere.
-fn crash_everywhere(path: &Path, seed: u64, work: impl Fn(&mut Tdb)) -> u32 {
-    let before = fs::read(path).unwrap();
-    let mut tdb = Tdb::open(path, &OpenOptions::default()).unwrap();
-    let old = content(&mut tdb);
-    tdb.io.trace = Some(Mutex::new(Vec::new()));
-    tdb.transaction_start().unwrap();
-    work(&mut tdb);
-    tdb.transaction_commit().unwrap();
-    let trace = tdb.io.trace.take().unwrap().into_inner().unwrap();
-    let new = content(&mut tdb);
-    assert_ne!(old, new);
-    let dir = tempfile::tempdir().unwrap();
-    let mut crash =
-        Crash { dir: dir.path(), before, old, new, opened: 0, with_old: 0, with_new: 0 };
-    crash.run(&trace, &mut Random(seed));
-    assert!(crash.with_old > 0 && crash.with_new > 0);
-    crash.opened
-}
-
-#[test]
-fn a_crashed_commit_leaves_the_old_or_the_new_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.tdb");
-    let options = OpenOptions { create: true, hash_size: 31, ..Default::default() };
-    drop(Tdb::open(&path, &options).unwrap());
-    let fill = |tag: u8, count: u32, size: usize| {
-        move |tdb: &mut Tdb| {
-            for i in 0..count {
-                tdb.store(&i.to_le_bytes(), &[&vec![tag; size]], StoreMode::Replace).unwrap();
-            }
-        }
-    };
-    let mut opened = 0;
-    // A fresh area; its reuse; one in need of more room; a wipe; deletes.
-    opened += crash_everywhere(&path, 1, fill(1, 10, 30));
-    opened += crash_everywhere(&path, 2, fill(2, 10, 30));
-    opened += crash_everywhere(&path, 3, fill(3, 60, 300));
-    opened += crash_everywhere(&path, 4, fill(4, 60, 500));
-    opened += crash_everywhere(&path, 5, |tdb| {
-        tdb.wipe_all().unwrap();
-        tdb.store(b"only", &[b"one"], StoreMode::Insert).unwrap();
+        tdb.transaction_commit().unwrap();
     });
-    opened += crash_everywhere(&path, 6, fill(5, 40, 200));
-    opened += crash_everywhere(&path, 7, |tdb| {
-        for i in (0..40u32).step_by(2) {
+    subject.crash("an inner level cancelled", |tdb| {
+        tdb.transaction_start().unwrap();
+        tdb.transaction_start().unwrap();
+        fill(tdb, 7, 20, 400);
+        tdb.transaction_cancel().unwrap();
+        tdb.transaction_commit().unwrap_err();
+    });
+    subject.crash("prepared, then committed", |tdb| {
+        tdb.transaction_start().unwrap();
+        fill(tdb, 8, 70, 100);
+        tdb.transaction_prepare().unwrap();
+        tdb.transaction_commit().unwrap();
+    });
+    subject.crash("prepared, then cancelled", |tdb| {
+        tdb.transaction_start().unwrap();
+        fill(tdb, 9, 60, 900);
+        tdb.transaction_prepare().unwrap();
+        tdb.transaction_cancel().unwrap();
+    });
+    subject.commit("deletes", |tdb| {
+        for i in (0..60u32).step_by(2) {
             tdb.delete(&i.to_le_bytes()).unwrap();
         }
     });
-    println!("{opened} crashed files opened");
-    assert!(opened > 300);
-}
-
-/// The undo log is replayed, and the machine stops again in the middle of it.
-#[test]
-fn a_crashed_recovery_can_be_repeated() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.tdb");
-    let options = OpenOptions { create: true, hash_size: 31, ..Default::default() };
-    let mut tdb = Tdb::open(&path, &options).unwrap();
-    for i in 0..30u32 {
-        tdb.store(&i.to_le_bytes(), &[&[1; 100]], StoreMode::Insert).unwrap();
-    }
-    for round in 0..2 {
-        let old = content(&mut tdb);
-        // The image of a commit that stopped before its last step.
-        tdb.transaction_start().unwrap();
-        for i in 0..60u32 {
-            tdb.store(&i.to_le_bytes(), &[&vec![2 + round; 300]], StoreMode::Replace).unwrap();
+    subject.commit("appends", |tdb| {
+        for i in (1..60u32).step_by(2) {
+            tdb.append(&i.to_le_bytes(), &[10; 150]).unwrap();
         }
-        tdb.transaction_prepare().unwrap();
-        let prepared = fs::read(&path).unwrap();
-        tdb.transaction_commit().unwrap();
-        let mut half = fs::read(&path).unwrap();
-        half[..prepared.len().min(4096)].copy_from_slice(&prepared[..prepared.len().min(4096)]);
-        let area = u32::from_ne_bytes(half[44..48].try_into().unwrap()) as usize;
-        half[area + 20..area + 24].copy_from_slice(&layout::MAGIC_RECOVERY.to_ne_bytes());
-
-        let crashed = dir.path().join("crashed.tdb");
-        fs::write(&crashed, &half).unwrap();
-        let trace = trace_of_recovery(&crashed);
-        let mut crash = Crash {
-            dir: dir.path(),
-            before: half,
-            old: old.clone(),
-            new: old,
-            opened: 0,
-            with_old: 0,
-            with_new: 0,
-        };
-        crash.run(&trace, &mut Random(9));
-        assert!(crash.opened > 50, "{}", crash.opened);
+    });
+    subject.commit("a wipe", |tdb| {
+        tdb.wipe_all().unwrap();
+        tdb.store(b"only", &[b"one"], StoreMode::Insert).unwrap();
+    });
+    for i in 0..random_transactions {
+        let seed = subject.random.next();
+        subject.commit(&format!("random {i}"), |tdb| random_work(tdb, &mut Random(seed.into())));
     }
+    subject.commit("expanding", |tdb| fill(tdb, 4, 40, 3000));
+    subject.prepare(|tdb| fill(tdb, 11, 300, 100));
+    subject.commit("large", |tdb| fill(tdb, 12, 290, 600));
+    subject.judge.figures
 }
 
-fn trace_of_recovery(path: &Path) -> Vec<Traced> {
-    // Opened without recovery: as a reader that is not one.
-    let options = OpenOptions { tdb_flags: 0, ..Default::default() };
-    let undone = fs::read(path).unwrap();
-    let mut idle = undone.clone();
-    let area = u32::from_ne_bytes(idle[44..48].try_into().unwrap()) as usize;
-    idle[area + 20..area + 24].fill(0);
-    fs::write(path, &idle).unwrap();
-    let mut tdb = Tdb::open(path, &options).unwrap();
-    tdb.io.write_through(area as u32 + 20, &layout::MAGIC_RECOVERY.to_ne_bytes()).unwrap();
-    tdb.io.trace = Some(Mutex::new(Vec::new()));
-    tdb.recover_as_survivor().unwrap();
-    tdb.io.trace.take().unwrap().into_inner().unwrap()
+/// A transaction of some size.
+fn random_work(tdb: &mut Tdb, random: &mut Random) {
+    let size = [20, 200, 600][random.below(3) as usize];
+    for _ in 0..1 + random.below(40) {
+        let key = random.below(120).to_le_bytes();
+        match random.below(20) {
+            0..=10 => {
+                let value = vec![random.next() as u8; random.below(size) as usize];
+                tdb.store(&key, &[&value], StoreMode::Replace).unwrap();
+            }
+            11..=16 => match tdb.delete(&key) {
+                Ok(()) | Err(Error::NotFound) => {}
+                Err(error) => panic!("{error}"),
+            },
+            17 | 18 => tdb.append(&key, &[3; 60]).unwrap(),
+            _ if random.below(20) == 0 => tdb.wipe_all().unwrap(),
+            _ => {}
+        }
+    }
+    // At least one change.
+    tdb.store(b"serial", &[&random.next().to_le_bytes()], StoreMode::Replace).unwrap();
+}
+
+fn crash_everywhere(flags: u32, hash_size: u32, seed: u64) {
+    let figures = run(flags, hash_size, seed, 4 * effort() as u32);
+    println!("{figures:?}");
+    assert!(figures.cuts > 300 && figures.reordered > 300);
+    assert!(figures.with_old > 300 && figures.with_new >= figures.transactions - 2);
+    assert!(figures.in_recovery > 100);
+}
+
+#[test]
+fn a_plain_file() {
+    crash_everywhere(0, 31, 1);
+}
+
+#[test]
+fn a_file_of_one_chain_in_foreign_byte_order() {
+    crash_everywhere(TDB_CONVERT | TDB_INCOMPATIBLE_HASH, 1, 2);
+}
+
+#[test]
+fn a_mutex_file() {
+    crash_everywhere(TDB_MUTEX_LOCKING, 131, 3);
 }

@@ -56,7 +56,7 @@ fn wanted(payload: u32) -> Option<u32> {
 
 impl Tdb {
     /// The free record directly before `offset`, found by its tailer (13.1).
-    fn free_left_neighbour(&mut self, offset: u32) -> Result<Option<(u32, Rec)>> {
+    pub(crate) fn free_left_neighbour(&mut self, offset: u32) -> Result<Option<(u32, Rec)>> {
         let start = data_start(self.hash_size);
         if offset - TAILER <= start {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Tdb {
     }
 
     /// Makes the free record `left` swallow the `total` bytes behind it.
-    fn swallow(&mut self, left: u32, left_rec: &Rec, total: u32) -> Result<u32> {
+    pub(crate) fn swallow(&mut self, left: u32, left_rec: &Rec, total: u32) -> Result<u32> {
         let rec_len = left_rec.rec_len.checked_add(total).ok_or_else(|| {
             self.io.corrupt(left, "a record inside the file", "a length that overflows")
         })?;
@@ -104,8 +104,9 @@ impl Tdb {
         self.io.put_word(FREE_HEAD, offset)
     }
 
-    /// Reads an entry of the free list. An in-use magic is a writer's death between two steps.
-    fn free_entry(&mut self, offset: u32) -> Result<Rec> {
+    /// Reads an entry of the free list and judges it. An in-use magic is a writer's death between
+    /// two steps.
+    pub(crate) fn free_rec(&mut self, offset: u32) -> Result<Rec> {
         if offset % ALIGN != 0 || offset < data_start(self.hash_size) {
             return Err(self.io.corrupt(
                 offset,
@@ -113,13 +114,8 @@ impl Tdb {
                 format!("{offset}"),
             ));
         }
-        let mut rec = self.io.rec(offset)?;
-        if rec.magic == MAGIC_USED {
-            log::warn!("free list entry at {offset} has the in-use magic");
-            rec.magic = MAGIC_FREE;
-            self.io.put_word(offset + 20, MAGIC_FREE)?;
-        }
-        if rec.magic != MAGIC_FREE {
+        let rec = self.io.rec(offset)?;
+        if rec.magic != MAGIC_FREE && rec.magic != MAGIC_USED {
             return Err(self.io.corrupt(
                 offset + 20,
                 format!("free magic {MAGIC_FREE:#010x}"),
@@ -137,9 +133,21 @@ impl Tdb {
         Ok(rec)
     }
 
+    /// Reads an entry of the free list, with its magic set right.
+    pub(crate) fn free_entry(&mut self, offset: u32) -> Result<Rec> {
+        let mut rec = self.free_rec(offset)?;
+        if rec.magic == MAGIC_USED {
+            log::warn!("free list entry at {offset} has the in-use magic");
+            rec.magic = MAGIC_FREE;
+            self.io.put_word(offset + 20, MAGIC_FREE)?;
+        }
+        Ok(rec)
+    }
+
     /// Takes room for `payload` bytes of key and data (13.3). Grows the file if need be.
     pub(crate) fn allocate(&mut self, payload: u32) -> Result<Room> {
         let want = wanted(payload).ok_or_else(|| self.no_space(u64::from(payload)))?;
+        let mut reclaimed = false;
         let mut expanded = false;
         loop {
             match self.find_free(want)? {
@@ -153,6 +161,11 @@ impl Tdb {
                         "the space just added",
                         "a free list without it",
                     ))
+                }
+                // Space that a crash left without a record comes before new space.
+                Search::Nothing if !reclaimed => {
+                    reclaimed = true;
+                    self.reclaim_end()?;
                 }
                 Search::Nothing => {
                     let need =
@@ -222,12 +235,15 @@ impl Tdb {
     }
 
     /// Adds at least `need` bytes to the end of the file as a free record (11.3).
-    fn expand(&mut self, need: u32) -> Result<()> {
+    pub(crate) fn expand(&mut self, need: u32) -> Result<()> {
         self.io.refresh()?;
-        let old = self.io.size();
+        // A file may have been cut anywhere.
+        let Some(old) = self.io.size().checked_next_multiple_of(ALIGN) else {
+            return Err(self.no_space(need.into()));
+        };
         let page = crate::mutex::page_size() as u32;
         let mut added = growth(old, need, page);
-        if added < need || old.checked_add(added).is_none() || old % ALIGN != 0 {
+        if added < need || old.checked_add(added).is_none() {
             return Err(self.no_space(need.into()));
         }
         if self.io.overlay.is_some() {

@@ -40,6 +40,7 @@ mod options;
 mod orphan;
 mod overlay;
 mod place;
+mod reclaim;
 mod record;
 mod recovery;
 mod registry;

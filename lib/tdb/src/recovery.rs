@@ -67,7 +67,11 @@ impl Tdb {
         released
     }
 
-    /// Puts the old bytes back. The caller holds the locks. Interrupted, it can be run again.
+    /// Puts the old bytes back, and makes free records of what the dead transaction added. While the
+    /// undo log is valid nobody else changes the file, so the caller needs no locks of chains.
+    ///
+    /// Interrupted, it can be run again: what is freed is written outside of records, and then
+    /// linked by one word, which is either undone or there.
     pub(crate) fn recover(&mut self) -> Result<()> {
         self.io.refresh()?;
         let Some(log) = self.read_undo_log()? else {
@@ -83,8 +87,12 @@ impl Tdb {
         for entry in &log.entries {
             self.undo(&log, entry)?;
         }
-        self.blank_behind(&log)?;
+        let head = self.fill_gaps()?;
         self.sync_unless_told_not_to()?;
+        if let Some(head) = head {
+            self.io.put_word(FREE_HEAD, head)?;
+            self.sync_unless_told_not_to()?;
+        }
         self.io.put_word(log.area + 20, MAGIC_RECOVERY_IDLE)?;
         self.sync_unless_told_not_to()?;
         log::info!(
@@ -92,17 +100,7 @@ impl Tdb {
             self.path().display(),
             log.old_size
         );
-        self.reclaim(log.old_size, log.area)
-    }
-
-    /// Until the space behind the old end is reclaimed, it must look unused: the dead transaction
-    /// may have written records there.
-    fn blank_behind(&mut self, log: &UndoLog) -> Result<()> {
-        let stop = if log.area >= log.old_size { log.area } else { self.io.size() };
-        let from =
-            if log.area >= log.old_size { log.old_size } else { log.old_size.max(log.end()) };
-        let len = stop.saturating_sub(from).min(REC_HEADER + TAILER) as usize;
-        self.io.write_through(from, &[0; (REC_HEADER + TAILER) as usize][..len])
+        Ok(())
     }
 
     pub(crate) fn sync_unless_told_not_to(&self) -> Result<()> {
@@ -191,35 +189,6 @@ impl Tdb {
             at = source + len as usize;
         }
         Ok(entries)
-    }
-
-    /// Makes free records of the bytes that a dead or cancelled transaction added and nothing refers
-    /// to (25 H1). The caller holds the locks of a commit, and the undo log is idle. An area that
-    /// the transaction made stays where it is, for the next one.
-    pub(crate) fn reclaim(&mut self, old_size: u32, area: u32) -> Result<()> {
-        let size = self.io.size();
-        let mut gaps = [(old_size, size), (size, size)];
-        if area != 0 {
-            let area_len = u64::from(REC_HEADER) + u64::from(self.io.rec(area)?.rec_len);
-            let area_end = u32::try_from(u64::from(area) + area_len).unwrap_or(u32::MAX);
-            gaps = [(old_size, area), (old_size.max(area_end), size)];
-        }
-        let records = gaps.map(|(from, to)| {
-            let gap = to.saturating_sub(from);
-            let fits = from % ALIGN == 0 && gap >= REC_HEADER + TAILER;
-            fits.then(|| (from, (gap - REC_HEADER) & !(ALIGN - 1)))
-        });
-        self.free_atomically(&records)
-    }
-
-    /// Frees records in one crash-proof step.
-    pub(crate) fn free_atomically(&mut self, records: &[Option<(u32, u32)>]) -> Result<()> {
-        if records.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        self.atomically(|tdb| {
-            records.iter().flatten().try_for_each(|(offset, len)| tdb.free_record(*offset, *len))
-        })
     }
 
     /// Recovery that the handle may need before it works under a lock others took for it.

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+#[cfg(test)]
+use crate::crash_tests::trace::{self, Traced};
 use crate::layout::{REC_HEADER, TAILER};
 use crate::overlay::Overlay;
 use crate::{Corruption, Error, Result};
@@ -59,18 +61,6 @@ pub(crate) struct Storage {
     map_len: u32,
     size: u32,
     scratch: Vec<u8>,
-    /// What reached the file, for crash tests.
-    #[cfg(test)]
-    pub trace: Option<std::sync::Mutex<Vec<Traced>>>,
-}
-
-/// One step towards the disk.
-#[cfg(test)]
-#[derive(Clone)]
-pub(crate) enum Traced {
-    Write(u32, Vec<u8>),
-    Extend(u32),
-    Sync,
 }
 
 // SAFETY: `base` points into `map`, which moves with the value; nothing is bound to a thread.
@@ -91,15 +81,6 @@ impl Storage {
             map_len: 0,
             size: 0,
             scratch: Vec::new(),
-            #[cfg(test)]
-            trace: None,
-        }
-    }
-
-    #[cfg(test)]
-    fn note(&self, step: impl FnOnce() -> Traced) {
-        if let Some(trace) = &self.trace {
-            trace.lock().unwrap().push(step());
         }
     }
 
@@ -298,7 +279,7 @@ impl Storage {
     pub fn put_word(&mut self, offset: u32, word: u32) -> Result<()> {
         let word = self.order(word);
         #[cfg(test)]
-        if self.trace.is_some() {
+        if trace::is_on() {
             return self.write(offset, &word.to_ne_bytes());
         }
         if self.writable && offset % 4 == 0 {
@@ -398,7 +379,7 @@ impl Storage {
     /// Writes to the file past any transaction buffer. The range must be inside the file.
     pub fn write_through(&mut self, offset: u32, data: &[u8]) -> Result<()> {
         #[cfg(test)]
-        self.note(|| Traced::Write(offset, data.to_vec()));
+        trace::note(|| Traced::Write(offset, data.to_vec()));
         let end = u64::from(offset) + data.len() as u64;
         if end <= u64::from(self.map_len) {
             // SAFETY: inside the writable mapping; `copy` allows `data` to lie in another mapping
@@ -512,7 +493,7 @@ impl Storage {
     /// Waits until everything written is on disk.
     pub fn sync(&self) -> Result<()> {
         #[cfg(test)]
-        self.note(|| Traced::Sync);
+        trace::note(|| Traced::Sync);
         // fdatasync writes pages dirtied through a shared mapping too (Linux has one page cache),
         // so no msync is needed.
         // SAFETY: the descriptor is open while `self.file` lives.
@@ -534,7 +515,7 @@ impl Storage {
         let present = self.logical_file_size()?;
         let own = self.size;
         #[cfg(test)]
-        self.note(|| Traced::Extend(size));
+        trace::note(|| Traced::Extend(size));
         let done = if size > present { self.extend_file(present, size - present) } else { Ok(()) };
         if done.is_ok() {
             self.size = own.max(size);

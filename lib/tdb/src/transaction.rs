@@ -31,8 +31,6 @@ pub(crate) struct Transaction {
     /// The open lock is held.
     open_locked: bool,
     prepared: Option<Prepared>,
-    /// The recovery area (offset, capacity) that this commit frees and replaces.
-    replaced: Option<(u32, u32)>,
 }
 
 /// What the prepare phase left behind.
@@ -99,7 +97,6 @@ impl Tdb {
             external,
             open_locked: false,
             prepared: None,
-            replaced: None,
         }));
         Ok(true)
     }
@@ -165,23 +162,17 @@ impl Tdb {
         self.arm_undo_log(area)
     }
 
+    /// Makes the undo log valid. The header points to a new area only now: until then a crash
+    /// leaves nothing but an end of the file that is not used.
     fn arm_undo_log(&mut self, area: u32) -> Result<()> {
         self.sync_unless_told_not_to()?;
         self.write_both(area + 20, &self.io.word_bytes(MAGIC_RECOVERY))?;
-        self.sync_unless_told_not_to()
-    }
-
-    /// A small commit of the engine's own, by the holder of all locks of a commit.
-    pub(crate) fn atomically(&mut self, work: impl FnOnce(&mut Tdb) -> Result<()>) -> Result<()> {
-        self.io.begin_overlay();
-        let logged = work(self).and_then(|()| self.write_undo_log());
-        let done = logged.and_then(|area| {
-            self.arm_undo_log(area)?;
-            self.write_changes(area)
-        });
-        self.io.end_overlay();
-        self.io.refresh()?;
-        done
+        self.sync_unless_told_not_to()?;
+        if self.io.word(OFF_RECOVERY_START)? != area {
+            self.write_both(OFF_RECOVERY_START, &self.io.word_bytes(area))?;
+            self.sync_unless_told_not_to()?;
+        }
+        Ok(())
     }
 
     fn set_prepared(&mut self, prepared: Prepared) -> Result<()> {
@@ -260,9 +251,8 @@ impl Tdb {
         };
         self.write_both(area, &self.io.rec_bytes(&rec))?;
         if self.io.word(OFF_RECOVERY_START)? != area {
-            // The header points to an area only when that is one on disk.
+            // Undo data without a header could be taken for anything.
             self.sync_unless_told_not_to()?;
-            self.write_both(OFF_RECOVERY_START, &self.io.word_bytes(area))?;
         }
         let mut log = Vec::with_capacity(bytes as usize);
         for (offset, len) in ranges {
@@ -271,6 +261,12 @@ impl Tdb {
             let at = log.len();
             log.resize(at + len as usize, 0);
             self.io.read_through(offset, &mut log[at..])?;
+            if offset == 0 {
+                // A replay that is interrupted must find the area again.
+                let pointer = log.get_mut(at + OFF_RECOVERY_START as usize..).unwrap_or_default();
+                let word = self.io.word_bytes(area);
+                pointer.iter_mut().zip(word).for_each(|(byte, new)| *byte = new);
+            }
         }
         log.extend_from_slice(&self.io.word_bytes(REC_HEADER + capacity));
         if (log.len() as u32) < capacity {
@@ -297,13 +293,30 @@ impl Tdb {
                 return self.extend_area(area, needed);
             }
             self.free_record(area, capacity)?;
-            if let Some(txn) = &mut self.txn {
-                txn.replaced = Some((area, capacity));
-            }
-            needed = self.log_size();
         }
+        self.reclaim_end()?;
+        let end = self.part_from_area()?;
+        needed = self.log_size();
+        self.extend_area(end, needed)
+    }
+
+    /// Where a new area may begin. Until the header points to it, what begins at the old end of the
+    /// file must look unused, which an area with its magic does not: so a small record, which the
+    /// commit will write, comes between.
+    fn part_from_area(&mut self) -> Result<u32> {
         let size = self.io.size();
-        self.extend_area(size, needed)
+        let old_size = self.io.overlay.as_ref().map_or(0, |o| o.old_size);
+        let least = if size > old_size { 0 } else { REC_HEADER + TAILER };
+        let from = size.checked_next_multiple_of(ALIGN);
+        let end = from.and_then(|from| from.checked_add(least));
+        let (Some(from), Some(end)) = (from, end) else {
+            return Err(self.no_space(u64::from(least)));
+        };
+        self.io.grow_overlay(end);
+        if end > from {
+            self.free_record(from, end - from - REC_HEADER)?;
+        }
+        Ok(end)
     }
 
     fn extend_area(&mut self, area: u32, needed: u64) -> Result<(u32, u32)> {
@@ -314,8 +327,10 @@ impl Tdb {
         let end = end.ok_or_else(|| self.no_space(needed.into()))?.max(self.io.size());
         let capacity = (end - area - REC_HEADER) & !(ALIGN - 1);
         self.io.extend_under_overlay(area + REC_HEADER + capacity)?;
-        // No record reaches beyond what the disk has.
-        self.sync_unless_told_not_to()?;
+        if self.io.word(OFF_RECOVERY_START)? == area {
+            // No area reaches beyond what the disk has.
+            self.sync_unless_told_not_to()?;
+        }
         Ok((area, capacity))
     }
 
@@ -420,31 +435,24 @@ impl Tdb {
 
     pub(crate) fn cancel_outermost(&mut self) -> Result<()> {
         let prepared = self.txn.as_ref().and_then(|t| t.prepared);
-        let exclusive = self.txn.as_ref().is_some_and(|t| t.open_locked);
-        let old_size = self.io.overlay.as_ref().map_or(0, |o| o.old_size);
-        let mut done = Ok(());
-        if let Some(Prepared::Logged { area }) = prepared {
-            done = self.io.write_through(area + 20, &self.io.word_bytes(MAGIC_RECOVERY_IDLE));
-            done = done.and_then(|()| self.sync_unless_told_not_to());
-        }
         self.io.end_overlay();
-        if exclusive && done.is_ok() {
-            done = self.settle_cancelled(old_size);
-        }
+        let done = match prepared {
+            Some(Prepared::Logged { area }) => self.disarm_undo_log(area),
+            _ => Ok(()),
+        };
         self.finish()?;
         done
     }
 
-    /// A cancelled prepare may have made the file longer. The space between the old end and a new
-    /// area, or all of it without one, would belong to no record (25 H1): free it.
-    fn settle_cancelled(&mut self, old_size: u32) -> Result<()> {
+    /// Ends a prepared transaction. Nothing was changed, but the file may be longer: recovery frees
+    /// what was added.
+    fn disarm_undo_log(&mut self, area: u32) -> Result<()> {
         self.io.refresh()?;
-        let area = self.io.word(OFF_RECOVERY_START)?;
-        if let Some((old, capacity)) = self.txn.as_ref().and_then(|t| t.replaced) {
-            if old != area {
-                self.free_atomically(&[Some((old, capacity))])?;
-            }
+        if self.io.word(OFF_RECOVERY_START)? == area {
+            return self.recover();
         }
-        self.reclaim(old_size, area)
+        // Preparing failed half-way: nothing refers to the log.
+        self.io.write_through(area + 20, &self.io.word_bytes(MAGIC_RECOVERY_IDLE))?;
+        self.sync_unless_told_not_to()
     }
 }

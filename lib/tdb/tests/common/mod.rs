@@ -21,8 +21,9 @@ fn peer_binary() -> Option<&'static Path> {
     BINARY
         .get_or_init(|| {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/peer.c");
-            let out = Path::new(env!("CARGO_TARGET_TMPDIR"))
-                .join(format!("tdb-peer-{}", std::process::id()));
+            // Beside the test program: in the directory of what was built.
+            let test = std::env::current_exe().expect("our own path");
+            let out = test.with_file_name(format!("tdb-peer-{}", std::process::id()));
             let status = Command::new("cc")
                 .args(["-O1", "-g", "-o"])
                 .arg(&out)

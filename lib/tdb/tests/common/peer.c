@@ -18,6 +18,7 @@
 #include <tdb.h>
 
 static struct tdb_context *tdb;
+static bool quiet;
 
 static TDB_DATA unhex(const char *s)
 {
@@ -39,7 +40,7 @@ static void answer(int ret)
 
 static void logger(struct tdb_context *t, enum tdb_debug_level level, const char *fmt, ...)
 {
-	if (level > TDB_DEBUG_WARNING) return;
+	if (quiet || level > TDB_DEBUG_WARNING) return;
 	va_list ap;
 	va_start(ap, fmt);
 	fprintf(stderr, "libtdb: ");
@@ -100,6 +101,19 @@ static int digest_traverse(struct tdb_context *t, TDB_DATA key, TDB_DATA data, v
 	uint64_t h = fnv(0xCBF29CE484222325ull, len, 4);
 	digest += fnv(fnv(h, key.dptr, key.dsize), data.dptr, data.dsize);
 	return 0;
+}
+
+static int rescued;
+
+static void rescue_walk(TDB_DATA key, TDB_DATA data, void *priv)
+{
+	rescued++;
+	digest_traverse(NULL, key, data, NULL);
+}
+
+static int delete_odd(struct tdb_context *t, TDB_DATA key, TDB_DATA data, void *priv)
+{
+	return key.dsize && (key.dptr[0] & 1) ? tdb_delete(t, key) : 0;
 }
 
 static double now(void)
@@ -201,6 +215,9 @@ int main(void)
 			struct tdb_logging_context log = { logger, NULL };
 			tdb = tdb_open_ex(a[0], atoi(a[1]), atoi(a[2]), O_RDWR | O_CREAT, 0600, &log, NULL);
 			if (tdb) printf("ok\n"); else printf("err -1 %d\n", errno);
+		} else if (!strcmp(cmd, "open_ro")) {
+			tdb = tdb_open(a[0], 0, atoi(a[1]), O_RDONLY, 0);
+			if (tdb) printf("ok\n"); else printf("err -1 %d\n", errno);
 		} else if (!strcmp(cmd, "max_dead")) { tdb_set_max_dead(tdb, atoi(a[0])); answer(0); }
 		else if (!strcmp(cmd, "close")) { answer(tdb_close(tdb)); tdb = NULL; }
 		else if (!strcmp(cmd, "store")) answer(tdb_store(tdb, k, v, atoi(a[2])));
@@ -250,8 +267,30 @@ int main(void)
 			int n = tdb_traverse_read(tdb, digest_traverse, NULL);
 			printf("ok %d %016llx\n", n, (unsigned long long)digest);
 		}
+		else if (!strcmp(cmd, "summary")) {
+			char *text = tdb_summary(tdb);
+			if (!text) answer(-1);
+			else {
+				printf("ok ");
+				for (char *p = text; *p; p++) printf("%02x", (uint8_t)*p);
+				printf("\n");
+				free(text);
+			}
+		}
+		else if (!strcmp(cmd, "rescue")) {
+			digest = rescued = 0;
+			if (tdb_rescue(tdb, rescue_walk, NULL) != 0) answer(-1);
+			else printf("ok %d %016llx\n", rescued, (unsigned long long)digest);
+		}
+		else if (!strcmp(cmd, "validate_freelist")) {
+			int n = 0;
+			if (tdb_validate_freelist(tdb, &n) != 0) answer(-1);
+			else printf("ok %d\n", n);
+		}
+		else if (!strcmp(cmd, "delete_odd")) printf("ok %d\n", tdb_traverse(tdb, delete_odd, NULL));
 		else if (!strcmp(cmd, "check")) answer(tdb_check(tdb, NULL, NULL));
 		else if (!strcmp(cmd, "stress")) stress(atoi(a[0]), atof(a[1]), atoi(a[2]), atoi(a[3]));
+		else if (!strcmp(cmd, "quiet")) { quiet = true; answer(0); }
 		else if (!strcmp(cmd, "die")) kill(getpid(), SIGKILL);
 		else if (!strcmp(cmd, "vanish")) vanish();
 		else printf("err unknown command\n");
