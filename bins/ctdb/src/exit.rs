@@ -4,6 +4,8 @@
 use ctdb_wire::Opcode;
 use ctdbcore::Error;
 
+use crate::output;
+
 /// Result of a command: what it had to say has been said.
 pub(crate) type Done = Result<(), Exit>;
 
@@ -40,12 +42,20 @@ fn printed_name(control: Opcode) -> &'static str {
     }
 }
 
+/// A reply that is no such reply: the message is too long for what is in it (EMSGSIZE).
+const MALFORMED: Exit = Exit::Code(90);
+
 /// The result that the tool reports for an error, without saying anything.
 pub(crate) fn result_of(error: &Error) -> Exit {
     match error {
-        Error::Closed => FAILED,
+        Error::Closed => {
+            output::fall_silent();
+            FAILED
+        }
+        // nothing of this connection can be understood any more: as good as closed
+        Error::Stream(_) => FAILED,
         Error::Refused { status, .. } => Exit::Code(*status),
-        Error::Malformed { .. } => Exit::Code(71),
+        Error::Malformed { .. } => MALFORMED,
         Error::NoReply { source, .. } => result_of(source),
         other => Exit::Code(other.errno()),
     }
@@ -56,13 +66,13 @@ pub(crate) fn control_failed(error: &Error) -> Exit {
     let exit = result_of(error);
     let Exit::Code(ret) = exit else { return exit };
     match error {
-        e if e.is_closed() => (),
         Error::Refused { control, .. } => {
             errln!("Control {} failed, ret={ret}", printed_name(*control))
         }
-        Error::NoReply { control, node, .. } => {
-            errln!("Control {} failed to node {node}, ret={ret}", printed_name(*control));
-        }
+        Error::NoReply { control, node, source } => match &**source {
+            Error::Stream(_) => errln!("ctdb: {source}"),
+            _ => errln!("Control {} failed to node {node}, ret={ret}", printed_name(*control)),
+        },
         other => errln!("ctdb: {other}"),
     }
     exit

@@ -4,6 +4,7 @@
 
 use std::fmt::Arguments;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints to standard output, without a newline of its own.
 macro_rules! out {
@@ -32,7 +33,19 @@ pub(crate) fn raw(bytes: &[u8]) {
     }
 }
 
+/// The daemon has gone in the middle of a command.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on nothing is said on standard error. The C tool ends at the moment when its daemon
+/// goes away, so that no step of a command gets to report its failure; scripts see the exit code.
+pub(crate) fn fall_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 pub(crate) fn stderr(text: Arguments<'_>) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     // Nobody is left to be told about a broken standard error.
     let _ = std::io::stderr().lock().write_all(text.to_string().as_bytes());
 }

@@ -9,7 +9,7 @@ use ctdb_wire::srvid;
 use ctdbcore::{Client, Deadline, Environment, Error};
 
 use crate::args::Args;
-use crate::exit::{Done, Exit, FAILED};
+use crate::exit::{result_of, Done, Exit, FAILED};
 use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
@@ -99,10 +99,11 @@ fn perform(command: &Command, options: &Options, args: Args<'_>) -> Done {
         Action::Daemon(action) => {
             let mut tool = connect(options)?;
             choose_target(&mut tool, command)?;
-            if tool.client.register(srvid::LEADER, Deadline::NEVER).is_err() {
+            tool.client.register(srvid::LEADER, Deadline::NEVER).map_err(|e| {
+                result_of(&e);
                 errln!("Failed to setup leader handler");
-                return Err(FAILED);
-            }
+                FAILED
+            })?;
             action(&mut tool, args)
         }
     }

@@ -69,14 +69,19 @@ impl ControlOutcome {
     /// The decoded payload; a status that is not 0 is an error.
     pub fn reply<C: Control>(&self) -> Result<C::Reply<'_>> {
         self.success()?;
-        C::decode_reply(&self.payload).map_err(|source| Error::Malformed { what: "reply", source })
+        C::decode_reply(&self.payload).map_err(|source| self.not_understood(source))
     }
 
     /// The decoded payload of whichever control it was.
     pub fn any_reply(&self) -> Result<ControlReply<'_>> {
         self.success()?;
         ControlReply::decode(self.opcode, &self.payload)
-            .map_err(|source| Error::Malformed { what: "reply", source })
+            .map_err(|source| self.not_understood(source))
+    }
+
+    /// An answer that is none: as useful as no answer.
+    fn not_understood(&self, source: ctdb_wire::Error) -> Error {
+        no_reply(self.opcode, self.node, Error::Malformed { what: "reply", source })
     }
 
     /// Fails unless the status is 0.

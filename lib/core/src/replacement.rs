@@ -20,7 +20,6 @@ use ctdb_wire::types::{PulldbExt, RecBuffer, Transdb};
 use ctdb_wire::{srvid, Control, Encode};
 
 use crate::client::Client;
-use crate::control::no_reply;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
@@ -135,12 +134,7 @@ impl<'c> Replacement<'c> {
         let answers = self.client.control_many::<call::DbPushConfirm>(&self.nodes, self.limit, &id);
         let (mut first, sent) = (Ok(()), self.sent);
         for (node, answer) in answers {
-            let received = answer.and_then(|outcome| {
-                outcome.reply::<call::DbPushConfirm>().map_err(|e| match e {
-                    Error::Malformed { .. } => no_reply(outcome.opcode, node, e),
-                    other => other,
-                })
-            });
+            let received = answer.and_then(|outcome| outcome.reply::<call::DbPushConfirm>());
             let checked = received.and_then(|received| match u64::from(received) == sent {
                 true => Ok(()),
                 false => Err(Error::PushIncomplete { node, received, sent }),

@@ -111,7 +111,8 @@ fn a_refusal_carries_the_daemons_words() {
         "control GET_RUNSTATE to node 9: status -1 (ctdb_control to disconnected node)"
     );
     let short = client.control::<call::GetRunstate, u32>(9, LIMIT, &()).unwrap_err();
-    assert!(matches!(short, Error::Malformed { .. }), "{short}");
+    let Error::NoReply { source, .. } = &short else { panic!("{short}") };
+    assert!(matches!(**source, Error::Malformed { .. }), "{short}");
     assert!(!client.is_closed());
     peer.join().unwrap();
 }
