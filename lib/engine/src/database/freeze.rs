@@ -95,7 +95,13 @@ impl Database {
         id: DbId,
         to: ReplyTo,
     ) -> Option<ControlReply> {
+        let inactive = env.view().is_inactive();
         let Some(db) = self.dbs.get_mut(&id) else { return Some(ControlReply::status(-1)) };
+        if inactive {
+            // A recovery that has not noticed that the node was stopped or banned: clients must not get at
+            // records that others may own by now.
+            return Some(ControlReply::error("node is inactive"));
+        }
         if db.is_committing() {
             // The files are being replaced: the lock cannot be let go before that ends.
             db.thaw_waiters.push(to);

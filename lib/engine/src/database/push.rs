@@ -229,11 +229,11 @@ impl Database {
             Some(db) => std::mem::take(&mut db.thaw_waiters),
             None => return,
         };
-        if !waiters.is_empty() {
+        if !waiters.is_empty() && !inactive {
             self.thaw(env, id);
         }
         for to in waiters {
-            env.reply(&to, ControlReply::status(0));
+            env.reply(&to, ControlReply::status(if inactive { -1 } else { 0 }));
         }
     }
 }

@@ -118,6 +118,12 @@ fn an_inactive_node_gives_no_records() {
     assert_eq!(other[0].status, 0);
     let other = crate::hash::database_id("other.tdb");
     assert_eq!(w.db(1, other).freeze_state(), FreezeState::Frozen);
+    // A recovery that began before does not open the files of a node that has left it.
+    for db in [db, other] {
+        let thaw = w.order(0, &[1], Opcode::DbThaw, db.to_vec());
+        assert_eq!(thaw[0].status, -1);
+        assert_eq!(w.db(1, db).freeze_state(), FreezeState::Frozen);
+    }
     // It comes back: the recovery overwrites its file, and only then its records count again.
     w.publish(1, |view| view.nodes[1].flags = 0);
     w.recover_all(0, &[0, 1], 101);
