@@ -10,7 +10,7 @@
 
 use crate::layout::*;
 use crate::storage::Rec;
-use crate::{LockMode, Result, Tdb};
+use crate::{Result, Tdb};
 
 /// What a full check saw in a sound file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +66,9 @@ impl Bits {
     }
 }
 
+/// The caller's judgement of a record.
+type Accept<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
+
 /// What is known of the file so far.
 struct Scan {
     /// Offsets that a chain refers to.
@@ -84,19 +87,31 @@ impl Tdb {
     /// read-only handle looks without locks. An unsound file gives `Error::Corrupt` with offset
     /// and reason; nothing is modified.
     pub fn check(&mut self) -> Result<CheckReport> {
-        if self.read_only || self.held.all.is_some() || self.is_nolock() {
-            return self.check_locked();
-        }
-        self.lock_all(LockMode::Shared)?;
-        let result = self.check_locked();
-        let released = self.unlock_all();
-        let report = result?;
-        released?;
-        Ok(report)
+        self.check_with(|_, _| true)
     }
 
-    fn check_locked(&mut self) -> Result<CheckReport> {
-        self.io.refresh()?;
+    /// As `check`; `accept` also judges each record in use, in file order. A record that it does
+    /// not accept makes the file unsound.
+    ///
+    /// ```
+    /// # fn main() -> ctdb_tdb::Result<()> {
+    /// # let options = ctdb_tdb::OpenOptions { tdb_flags: ctdb_tdb::TDB_INTERNAL, ..Default::default() };
+    /// # let mut tdb = ctdb_tdb::Tdb::open("memory", &options)?;
+    /// tdb.store(b"key", &[b"value"], ctdb_tdb::StoreMode::Insert)?;
+    /// assert_eq!(tdb.check_with(|_key, value| value.len() == 5)?.records, 1);
+    /// let error = tdb.check_with(|_key, value| value.is_empty()).unwrap_err();
+    /// assert!(error.is_corruption());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn check_with(
+        &mut self,
+        mut accept: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<CheckReport> {
+        self.with_all_shared(|tdb| tdb.check_locked(&mut accept))
+    }
+
+    fn check_locked(&mut self, accept: &mut Accept<'_>) -> Result<CheckReport> {
         self.check_header()?;
         let base = data_start(self.hash_size);
         let end = self.io.size();
@@ -112,7 +127,7 @@ impl Tdb {
             self.check_chain(&mut scan, chain)?;
         }
         self.check_free_list(&mut scan)?;
-        self.scan_records(&mut scan)?;
+        self.scan_records(&mut scan, accept)?;
         Ok(scan.report)
     }
 
@@ -147,7 +162,7 @@ impl Tdb {
         Ok(())
     }
 
-    fn scan_records(&mut self, scan: &mut Scan) -> Result<()> {
+    fn scan_records(&mut self, scan: &mut Scan, accept: &mut Accept<'_>) -> Result<()> {
         let mut offset = data_start(self.hash_size);
         let mut recovery_seen = false;
         let mut records = 0;
@@ -165,6 +180,9 @@ impl Tdb {
                 recovery_seen = true;
             } else if matches!(rec.magic, MAGIC_USED | MAGIC_DEAD | MAGIC_FREE) {
                 self.check_record(scan, offset, &rec)?;
+                if rec.magic == MAGIC_USED {
+                    self.ask(accept, offset, &rec)?;
+                }
                 records += 1;
             } else {
                 let next = self.skip_dead_space(scan, offset, &rec)?;
@@ -285,6 +303,15 @@ impl Tdb {
             ));
         }
         Ok(())
+    }
+
+    fn ask(&mut self, accept: &mut Accept<'_>, offset: u32, rec: &Rec) -> Result<()> {
+        let body = self.io.bytes(offset + REC_HEADER, rec.key_len + rec.data_len)?;
+        let (key, data) = body.split_at(rec.key_len as usize);
+        if accept(key, data) {
+            return Ok(());
+        }
+        Err(self.io.corrupt(offset, "a record that the caller accepts", "one that it rejected"))
     }
 
     fn check_chain(&mut self, scan: &mut Scan, chain: u32) -> Result<()> {

@@ -35,6 +35,8 @@ pub(crate) struct HeldLocks {
     /// Seldom more than a chain and the free list.
     lists: SmallVec<[HeldList; 4]>,
     pub all: Option<HeldAll>,
+    /// Writing traversals under way: they hold the transaction lock.
+    pub traversals: u32,
 }
 
 impl HeldLocks {
@@ -416,8 +418,8 @@ impl Drop for BriefLock<'_> {
 ///
 /// Must be dropped on the thread that made it.
 pub struct ChainGuard<'a> {
-    tdb: &'a mut Tdb,
-    chain: u32,
+    pub(crate) tdb: &'a mut Tdb,
+    pub(crate) chain: u32,
     _thread: PhantomData<*mut ()>,
 }
 

@@ -115,7 +115,7 @@ impl Tdb {
 
     /// Runs `work` under the lock of the chain unless that is covered already.
     #[inline(always)]
-    fn under_chain<R>(
+    pub(crate) fn under_chain<R>(
         &mut self,
         chain: u32,
         mode: LockMode,

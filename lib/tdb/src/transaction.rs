@@ -78,6 +78,9 @@ impl Tdb {
         if self.held.has_lists() {
             return Err(Error::Lock("a chain is locked"));
         }
+        if self.held.traversals > 0 {
+            return Err(Error::Lock("a writing traversal is under way"));
+        }
         let external = match &self.held.all {
             Some(all) if all.marked => true,
             Some(_) => return Err(Error::Lock("the whole database is locked")),

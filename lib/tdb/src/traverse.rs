@@ -117,7 +117,7 @@ impl Tdb {
 
     /// An unlocked look at the head, as a hint. Chain 0 is always visited, so that a traversal
     /// takes at least one lock and sees fresh data.
-    fn chain_looks_empty(&mut self, chain: u32) -> Result<bool> {
+    pub(crate) fn chain_looks_empty(&mut self, chain: u32) -> Result<bool> {
         Ok(chain != 0 && self.io.word(chain_head(chain))? == 0)
     }
 
@@ -146,17 +146,17 @@ impl Tdb {
 }
 
 /// Steps through the records in use of a chain.
-struct ChainWalk {
+pub(crate) struct ChainWalk {
     offset: u32,
     cycle: CycleFinder,
 }
 
 impl ChainWalk {
-    fn new(tdb: &mut Tdb, chain: u32) -> Result<ChainWalk> {
+    pub fn new(tdb: &mut Tdb, chain: u32) -> Result<ChainWalk> {
         Ok(ChainWalk { offset: tdb.io.word(chain_head(chain))?, cycle: CycleFinder::new() })
     }
 
-    fn next(&mut self, tdb: &mut Tdb) -> Result<Option<(u32, Rec)>> {
+    pub fn next(&mut self, tdb: &mut Tdb) -> Result<Option<(u32, Rec)>> {
         while self.offset != 0 {
             let at = self.offset;
             if self.cycle.meets(at) {

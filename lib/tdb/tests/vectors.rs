@@ -211,3 +211,25 @@ fn recovered_files_have_no_dead_space() {
         assert_eq!(traversed(&mut tdb), expected_records(file));
     }
 }
+
+/// The text of the C library for every sample it could summarise.
+#[test]
+fn summaries_are_those_of_the_c_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for file in files() {
+        let Some(text) = file["summary"].as_str() else {
+            continue;
+        };
+        let path = copy(name_of(&file), dir.path());
+        let options = OpenOptions {
+            tdb_flags: write_flags(&file) & TDB_MUTEX_LOCKING,
+            read_only: file["open_ro"]["result"] == "ok",
+            ..OpenOptions::default()
+        };
+        let mut tdb = Tdb::open(&path, &options).unwrap();
+        assert_eq!(tdb.summary().unwrap().to_string(), text, "{}", name_of(&file));
+        seen += 1;
+    }
+    assert!(seen >= 16, "only {seen}");
+}
