@@ -191,6 +191,25 @@ fn run(flags: u32, hash_size: u32, seed: u64, random_transactions: u32) -> Figur
     subject.judge.figures
 }
 
+/// The recovery area is the last thing in the file and becomes larger where it is.
+fn run_area_at_the_end() -> Figures {
+    let mut subject = Subject::new(0, 31, 5);
+    let change = |tdb: &mut Tdb, tag: u8, count: u32| fill(tdb, tag, count, 300);
+    subject.prepare(|tdb| change(tdb, 1, 700));
+    subject.commit("many blocks", |tdb| change(tdb, 2, 260));
+    let area_at_end = |tdb: &mut Tdb| {
+        let area = tdb.io.word(layout::OFF_RECOVERY_START).unwrap();
+        let len = layout::REC_HEADER + tdb.io.rec(area).unwrap().rec_len;
+        assert_eq!(area + len, tdb.map_size());
+        (area, len)
+    };
+    let before = area_at_end(&mut subject.open());
+    subject.commit("more blocks", |tdb| change(tdb, 3, 700));
+    let after = area_at_end(&mut subject.open());
+    assert!(after.0 == before.0 && after.1 > before.1, "{before:?} {after:?}");
+    subject.judge.figures
+}
+
 /// A transaction of some size.
 fn random_work(tdb: &mut Tdb, random: &mut Random) {
     let size = [20, 200, 600][random.below(3) as usize];
@@ -220,6 +239,13 @@ fn crash_everywhere(flags: u32, hash_size: u32, seed: u64) {
     assert!(figures.cuts > 300 && figures.reordered > 300);
     assert!(figures.with_old > 300 && figures.with_new >= figures.transactions - 2);
     assert!(figures.in_recovery > 100);
+}
+
+#[test]
+fn an_area_that_grows_in_place() {
+    let figures = run_area_at_the_end();
+    println!("{figures:?}");
+    assert!(figures.cuts > 40 && figures.reordered > 40);
 }
 
 #[test]

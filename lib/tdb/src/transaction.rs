@@ -252,9 +252,11 @@ impl Tdb {
             hash: 0,
             magic: MAGIC_RECOVERY_IDLE,
         };
+        let as_before =
+            self.io.word(OFF_RECOVERY_START)? == area && self.io.word(area + 4)? == capacity;
         self.write_both(area, &self.io.rec_bytes(&rec))?;
-        if self.io.word(OFF_RECOVERY_START)? != area {
-            // Undo data without a header could be taken for anything.
+        if !as_before {
+            // Undo data outside of an area could be taken for anything.
             self.sync_unless_told_not_to()?;
         }
         let mut log = Vec::with_capacity(bytes as usize);

@@ -84,11 +84,11 @@ impl Judge {
         let (first_new, only_new) = committed(steps);
         let mut disk = before;
         for (i, step) in steps.iter().enumerate() {
-            let last = i + 1 == steps.len();
-            if matches!(step, Traced::Sync) || last {
-                if last {
-                    disk.apply(step);
-                }
+            let sync = *step == Traced::Sync;
+            if !sync {
+                disk.apply(step);
+            }
+            if sync || i + 1 == steps.len() {
                 let accept = match i {
                     _ if i <= first_new => Accept::Old,
                     _ if i <= only_new => Accept::Either,
@@ -100,7 +100,9 @@ impl Judge {
                     self.judge(image, order, accept, (old, new), random, 2, &what);
                 });
             }
-            disk.apply(step);
+            if sync {
+                disk.apply(step);
+            }
         }
         let accept = if steps.is_empty() { Accept::Old } else { Accept::New };
         self.judge(disk.cache(), Order::Cut, accept, (old, new), random, 0, what);
@@ -187,13 +189,23 @@ impl Judge {
         self.figures.in_recovery += self.figures.cuts + self.figures.reordered - before;
     }
 
-    /// What was opened can be written.
+    /// What was opened can be written, with and without a transaction, and grows.
     fn write_again(&self, tdb: &mut Tdb, random: &mut Random) {
         tdb.add_flags(TDB_NOSYNC).unwrap();
-        tdb.transaction_start().unwrap();
-        let value = vec![1; 2000 + random.below(100) as usize];
-        tdb.store(b"after", &[&value], StoreMode::Replace).unwrap();
-        tdb.transaction_commit().unwrap();
+        if random.below(2) == 0 {
+            tdb.transaction_start().unwrap();
+            let value = vec![1; 2000 + random.below(100) as usize];
+            tdb.store(b"after", &[&value], StoreMode::Replace).unwrap();
+            tdb.transaction_commit().unwrap();
+        } else {
+            let (size, value) = (tdb.map_size(), vec![1; tdb.map_size() as usize / 4]);
+            for number in 0..8u32 {
+                if tdb.map_size() == size {
+                    tdb.store(&number.to_le_bytes(), &[&value], StoreMode::Replace).unwrap();
+                }
+            }
+            assert!(tdb.map_size() > size, "still of {size} bytes");
+        }
         tdb.check().unwrap();
     }
 
