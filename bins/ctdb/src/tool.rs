@@ -60,7 +60,11 @@ impl<'o> Tool<'o> {
 
     /// The limit of a control that is sent now.
     pub(crate) fn limit(&self) -> Duration {
-        Duration::from_secs(u64::try_from(self.options.timelimit).unwrap_or_default())
+        match u64::try_from(self.options.timelimit) {
+            Ok(seconds) => Duration::from_secs(seconds),
+            // below zero it counts as unsigned in the C tool: for ever
+            Err(_) => Duration::from_secs(u32::MAX.into()),
+        }
     }
 
     /// The separator of machine-readable output.
@@ -85,6 +89,20 @@ impl<'o> Tool<'o> {
     ) -> Result<i32, Exit> {
         let limit = self.limit();
         self.client.control_status::<C>(to, limit, request).map_err(|e| control_failed(&e))
+    }
+
+    /// A control whose result is its status: a negative one is a failure.
+    pub(crate) fn value<C: Control>(
+        &mut self,
+        to: u32,
+        request: &C::Request<'_>,
+    ) -> Result<i32, Exit> {
+        let status = self.status::<C>(to, request)?;
+        if status < 0 {
+            errln!("Control {} failed, ret={status}", C::OPCODE.name());
+            return Err(Exit::Code(status));
+        }
+        Ok(status)
     }
 
     /// The nodes as the local node sees them. A banned node's view is stale, so another one is
@@ -175,7 +193,7 @@ impl<'o> Tool<'o> {
                 errln!("Failed to find leader");
                 return Err(FAILED);
             };
-            let mode = self.status::<call::GetRecmode>(leader, &()).inspect_err(|_| {
+            let mode = self.value::<call::GetRecmode>(leader, &()).inspect_err(|_| {
                 errln!("Failed to get recovery mode from node {leader}");
             })?;
             if mode == recmode::NORMAL as i32 {
@@ -261,8 +279,9 @@ impl<'o> Tool<'o> {
             if wanted_id.is_some_and(|id| id != db_id) {
                 continue;
             }
-            let name = self.db_name(local, db_id).inspect_err(|_| {
+            let name = self.db_name(local, db_id).map_err(|_| {
                 errln!("No database matching '{text}' found");
+                FAILED
             })?;
             if wanted_id.is_some() || name == text {
                 return Ok(FoundDb { id: db_id, flags, name });

@@ -109,7 +109,7 @@ pub(crate) fn attach(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 pub(crate) fn detach(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.between(1, usize::MAX)?;
     let target = tool.target;
-    if tool.status::<call::GetRecmode>(target, &())? == recmode::ACTIVE as i32 {
+    if tool.value::<call::GetRecmode>(target, &())? == recmode::ACTIVE as i32 {
         errln!("Database cannot be detached when recovery is active");
         return Err(FAILED);
     }

@@ -25,9 +25,11 @@ pub(crate) fn catdb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
             }
             true
         });
-    visited.map_err(|e| traverse_failed(&e))?;
-    outln!("Dumped {count} records");
-    Ok(())
+    let done = visited.map(drop).map_err(|e| traverse_failed(&e));
+    if !tool.client.is_closed() {
+        outln!("Dumped {count} records");
+    }
+    done
 }
 
 fn traverse_failed(error: &Error) -> Exit {

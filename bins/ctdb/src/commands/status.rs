@@ -33,17 +33,19 @@ struct Shown {
 }
 
 /// Replaces what a starting daemon cannot know yet, and asks nodes without flags for their
-/// interfaces.
-fn shown(tool: &mut Tool<'_>, mut entry: NodeAndFlags, starting: bool) -> Shown {
+/// interfaces. A node that does not answer is as it is in the map; a daemon that has gone ends it.
+fn shown(tool: &mut Tool<'_>, mut entry: NodeAndFlags, starting: bool) -> Result<Shown, Exit> {
     let this_node = entry.pnn == tool.target;
     if starting && !this_node && entry.flags & node::DISCONNECTED == 0 {
         entry.flags = UNKNOWN;
     }
     let partially_online = entry.flags == 0
-        && tool
-            .control::<call::GetIfaces, _>(entry.pnn, &())
-            .is_ok_and(|ifaces| ifaces.iface.iter().any(|iface| iface.link_state == 0));
-    Shown { entry, partially_online, this_node }
+        && match tool.control::<call::GetIfaces, _>(entry.pnn, &()) {
+            Ok(ifaces) => ifaces.iface.iter().any(|iface| iface.link_state == 0),
+            Err(exit) if tool.client.is_closed() => return Err(exit),
+            Err(_) => false,
+        };
+    Ok(Shown { entry, partially_online, this_node })
 }
 
 impl Shown {
@@ -104,7 +106,7 @@ fn is_starting(tool: &mut Tool<'_>) -> Result<bool, Exit> {
     Ok(state <= runstate::FIRST_RECOVERY)
 }
 
-fn print_nodes(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> u32 {
+fn print_nodes(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> Result<u32, Exit> {
     let machine = tool.options.machine;
     let sep = tool.sep();
     if machine {
@@ -112,7 +114,7 @@ fn print_nodes(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> u
     }
     let mut flags = 0;
     for entry in nodes.iter().filter(|entry| entry.flags & node::DELETED == 0) {
-        let shown = shown(tool, *entry, starting);
+        let shown = shown(tool, *entry, starting)?;
         flags |= shown.entry.flags;
         if machine {
             shown.print_machine(sep);
@@ -120,7 +122,7 @@ fn print_nodes(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> u
             shown.print();
         }
     }
-    flags
+    Ok(flags)
 }
 
 fn print_count(nodes: &[NodeAndFlags]) {
@@ -140,15 +142,14 @@ pub(crate) fn status(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         return status_json(tool, &map.node, starting);
     }
     if tool.options.machine {
-        print_nodes(tool, &map.node, starting);
-        return Ok(());
+        return print_nodes(tool, &map.node, starting).map(drop);
     }
     let target = tool.target;
     let vnnmap = tool.control::<call::GetVnnMap, _>(target, &())?;
-    let mode = tool.status::<call::GetRecmode>(target, &())?;
+    let mode = tool.value::<call::GetRecmode>(target, &())?;
     let leader = tool.leader()?;
     print_count(&map.node);
-    print_nodes(tool, &map.node, starting);
+    print_nodes(tool, &map.node, starting)?;
     match vnnmap.generation {
         INVALID_GENERATION => outln!("Generation:INVALID"),
         generation => outln!("Generation:{generation}"),
@@ -177,12 +178,13 @@ fn leader_text(leader: Option<u32>) -> String {
 fn status_json(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> Done {
     let target = tool.target;
     let vnnmap = tool.control::<call::GetVnnMap, _>(target, &())?;
-    let mode = tool.status::<call::GetRecmode>(target, &())?;
+    let mode = tool.value::<call::GetRecmode>(target, &())?;
     let leader = tool.leader()?;
     let deleted = nodes.iter().filter(|entry| entry.flags & node::DELETED != 0).count();
     let present = nodes.iter().filter(|entry| entry.flags & node::DELETED == 0);
-    let members: Vec<String> =
-        present.map(|entry| node_json(&shown(tool, *entry, starting))).collect();
+    let members: Result<Vec<String>, Exit> =
+        present.map(|entry| Ok(node_json(&shown(tool, *entry, starting)?))).collect();
+    let members = members?;
     let slots = vnnmap.map.iter().enumerate().map(|(hash, lmaster)| {
         format!("      {{\n        \"hash\": {hash},\n        \"lmaster\": {lmaster}\n      }}")
     });
@@ -242,7 +244,7 @@ pub(crate) fn nodestatus(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     }
     let entries = wanted.iter().filter_map(|pnn| map.node.iter().find(|e| e.pnn == *pnn));
     let entries: Vec<NodeAndFlags> = entries.copied().collect();
-    match print_nodes(tool, &entries, starting) {
+    match print_nodes(tool, &entries, starting)? {
         0 => Ok(()),
         flags => Err(Exit::Code(flags as i32)),
     }
@@ -283,7 +285,7 @@ pub(crate) fn ctime(seconds: i64) -> String {
 pub(crate) fn ping(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let target = tool.target;
     let start = Instant::now();
-    let clients = tool.status::<call::Ping>(target, &())?;
+    let clients = tool.value::<call::Ping>(target, &())?;
     let time = start.elapsed().as_secs_f64();
     outln!("response from {target} time={time:.6} sec  ({clients} clients)");
     Ok(())
@@ -331,7 +333,7 @@ pub(crate) fn leader(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
 /// `getpid`
 pub(crate) fn getpid(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let target = tool.target;
-    let pid = tool.status::<call::GetPid>(target, &())?;
+    let pid = tool.value::<call::GetPid>(target, &())?;
     outln!("{pid}");
     Ok(())
 }
