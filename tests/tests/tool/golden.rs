@@ -56,17 +56,17 @@ golden_files! {
     #[ignore = "commands that are being written"]
     addresses,
     admin,
-    #[ignore = "commands that are being written"]
     backup,
     counters,
     databases,
+    #[ignore = "commands that are being written"]
+    faults,
     info,
     nodes,
     #[ignore = "commands that are being written"]
     nodes_file,
     #[ignore = "commands that are being written"]
     options,
-    #[ignore = "commands that are being written"]
     records,
     tunables,
 }
