@@ -177,6 +177,7 @@ fn run(flags: u32, hash_size: u32, seed: u64, random_transactions: u32) -> Figur
             tdb.append(&i.to_le_bytes(), &[10; 150]).unwrap();
         }
     });
+    subject.crash("a repack", |tdb| tdb.repack().unwrap());
     subject.commit("a wipe", |tdb| {
         tdb.wipe_all().unwrap();
         tdb.store(b"only", &[b"one"], StoreMode::Insert).unwrap();

@@ -84,6 +84,13 @@ enum Step {
     Batches(u64),
     /// Flips every byte of every value.
     ChangeAll,
+    /// Deletes the keys from this number on while walking.
+    TraverseWrite(u8),
+    /// Summary, free list, iterators, rescue.
+    LookAround,
+    MergeFree,
+    Reserve(u32),
+    Repack,
     Wipe,
     Start,
     Prepare,
@@ -122,6 +129,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..KEYS).prop_map(Step::TraverseChain),
         1 => (1u64..10).prop_map(Step::Batches),
         1 => Just(Step::ChangeAll),
+        1 => (0..KEYS).prop_map(Step::TraverseWrite),
+        2 => Just(Step::LookAround),
+        1 => Just(Step::MergeFree),
+        1 => (0u32..5000).prop_map(Step::Reserve),
+        2 => Just(Step::Repack),
         1 => Just(Step::Wipe),
         6 => Just(Step::Start),
         1 => Just(Step::Prepare),
@@ -233,6 +245,20 @@ impl Subject {
             Step::TraverseChain(number) => self.traverse_chain(*number),
             Step::Batches(turn) => self.batches(*turn),
             Step::ChangeAll => self.change_all(),
+            Step::TraverseWrite(from) => self.traverse_write(*from),
+            Step::LookAround => self.look_around(),
+            Step::MergeFree => {
+                if !self.chain_is_locked() {
+                    self.tdb().free_list_size().unwrap();
+                }
+            }
+            Step::Reserve(bytes) => {
+                if !self.chain_is_locked() && self.model.writes_allowed() {
+                    self.tdb().reserve(*bytes).unwrap();
+                    assert!(self.tdb().free_stats().unwrap().largest >= *bytes);
+                }
+            }
+            Step::Repack => self.repack(),
             Step::Wipe => self.wipe(),
             Step::Start => self.start(),
             Step::Prepare => self.prepare(),
@@ -404,6 +430,91 @@ impl Subject {
             assert!(matches!(result, Err(Error::Usage(_))), "{result:?}");
         }
         self.counted(0, 0);
+    }
+
+    /// A chain is locked by its lock alone.
+    fn chain_is_locked(&self) -> bool {
+        !self.model.chains.is_empty() && self.model.all.is_none()
+    }
+
+    fn traverse_write(&mut self, from: u8) {
+        if !self.model.writes_allowed() || self.chain_is_locked() {
+            return;
+        }
+        let doomed: Vec<Vec<u8>> = (from..KEYS).map(key).collect();
+        let expected = self.model.content.clone();
+        let visited = self.tdb().traverse_write(|tdb, key, data| {
+            assert_eq!(expected.get(key).map(Vec::as_slice), Some(data));
+            if doomed.iter().any(|doomed| doomed == key) {
+                tdb.delete(key).unwrap();
+            }
+            true
+        });
+        assert_eq!(visited.unwrap(), expected.len() as u64);
+        self.model.content.retain(|key, _| !doomed.contains(key));
+        let deleted = (expected.len() - self.model.content.len()) as u32;
+        self.counted(deleted, deleted);
+    }
+
+    fn look_around(&mut self) {
+        let all = self.model.content.clone();
+        let records: Result<Content> = self.tdb().records().collect();
+        assert_eq!(records.unwrap(), all);
+        assert_eq!(self.tdb().keys().map(Result::unwrap).count(), all.len());
+        let mut cursor = KeyCursor::new();
+        let mut keys = 0;
+        let mut next = cursor.first(self.tdb()).unwrap().map(<[u8]>::to_vec);
+        while let Some(key) = next {
+            assert!(all.contains_key(&key));
+            keys += 1;
+            next = cursor.next(self.tdb(), &key).unwrap().map(<[u8]>::to_vec);
+        }
+        assert_eq!(keys, all.len());
+        if self.chain_is_locked() {
+            return;
+        }
+        let free = self.tdb().free_stats().unwrap();
+        assert_eq!(free.records, self.tdb().check().unwrap().free);
+        let mut listed = 0;
+        let mut visit = |record: &ListedRecord| {
+            listed += u64::from(record.tailer_is_sound());
+            true
+        };
+        assert_eq!(self.tdb().visit_list(None, &mut visit).unwrap(), ListEnd::Complete);
+        assert_eq!(listed, free.records);
+        if self.tdb().map_size() < 100_000 {
+            self.rescue();
+        }
+        // The summary does not know the magic of a valid undo log.
+        if !self.model.prepared {
+            self.tdb().summary().unwrap();
+        }
+    }
+
+    /// Stale records in the unused end of a record are found too.
+    fn rescue(&mut self) {
+        let all = self.model.content.clone();
+        let mut missing = all.clone();
+        self.tdb()
+            .rescue(|key, data| {
+                if all.contains_key(key) {
+                    assert_eq!(missing.remove(key).as_deref(), Some(data));
+                }
+            })
+            .unwrap();
+        assert!(missing.is_empty(), "not rescued: {missing:?}");
+    }
+
+    fn repack(&mut self) {
+        let free = self.model.all.is_none() && self.model.chains.is_empty();
+        let possible = free && self.model.before.is_none() && !self.has(TDB_INTERNAL);
+        match self.tdb().repack() {
+            Ok(()) => assert!(possible),
+            Err(Error::Usage(_) | Error::Lock(_)) => assert!(!possible),
+            Err(error) => panic!("{error}"),
+        }
+        // Each record is stored once, and all were wiped.
+        self.counted(0, self.model.content.len() as u32 + 1);
     }
 
     fn wipe(&mut self) {

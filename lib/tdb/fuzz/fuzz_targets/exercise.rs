@@ -4,7 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use ctdb_tdb::{Error, OpenOptions, StoreMode, Tdb, TDB_MUTEX_LOCKING, TDB_NOMMAP, TDB_NOSYNC};
+use ctdb_tdb::{
+    Error, KeyCursor, OpenOptions, StoreMode, Tdb, TraverseCursor, TDB_MUTEX_LOCKING, TDB_NOMMAP,
+    TDB_NOSYNC,
+};
 
 /// Opens `bytes` as a database at `path` and does everything an engine can do with it.
 pub fn exercise(path: &Path, bytes: &[u8], flags: u8) {
@@ -40,6 +43,13 @@ pub fn exercise(path: &Path, bytes: &[u8], flags: u8) {
     if checked.is_ok() {
         traversed.expect("a checked file can be traversed");
     }
+    let looked = look_around(&mut tdb);
+    if checked.is_ok() {
+        looked.expect("a checked file has sound lists");
+    }
+    if read_only {
+        assert_eq!(fs::read(path).expect("read back"), bytes);
+    }
     keys.push(b"a new key".to_vec());
     let sound = checked.is_ok() && !read_only;
     for (i, key) in keys.iter().enumerate() {
@@ -64,6 +74,11 @@ pub fn exercise(path: &Path, bytes: &[u8], flags: u8) {
             tdb.check().expect("sound after a commit");
         }
     }
+    let repacked = tdb.repack();
+    if sound {
+        repacked.expect("repack");
+        tdb.check().expect("sound after a repack");
+    }
     match tdb.wipe_all() {
         // A wipe repairs everything but the header.
         Ok(()) if header_is_sound => {
@@ -73,4 +88,29 @@ pub fn exercise(path: &Path, bytes: &[u8], flags: u8) {
         Err(Error::Usage(_)) if !read_only => panic!("wipe refused"),
         Err(_) => {}
     }
+}
+
+/// Everything that only looks.
+fn look_around(tdb: &mut Tdb) -> Result<(), Error> {
+    let _ = tdb.summary();
+    tdb.rescue(|_, _| ())?;
+    tdb.free_stats()?;
+    tdb.free_list_size()?;
+    tdb.visit_list(None, |_| true)?;
+    for chain in [0, 1, tdb.hash_size() - 1] {
+        if chain < tdb.hash_size() {
+            tdb.visit_list(Some(chain), |_| true)?;
+            tdb.traverse_chain(chain, |_, _| true)?;
+        }
+    }
+    let mut cursor = KeyCursor::new();
+    let mut next = cursor.first(tdb)?.map(<[u8]>::to_vec);
+    let mut steps = 0;
+    while let Some(key) = next.filter(|_| steps < 200) {
+        next = cursor.next(tdb, &key)?.map(<[u8]>::to_vec);
+        steps += 1;
+    }
+    let mut cursor = TraverseCursor::new();
+    while cursor.next_batch(tdb, 10, u64::MAX, |_, _| true)? {}
+    Ok(())
 }
