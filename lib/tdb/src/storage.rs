@@ -373,25 +373,30 @@ impl Storage {
         if self.overlay.is_some() {
             return self.write_overlay(offset, data);
         }
-        self.write_through(offset, data)
+        self.write_mapped(offset, data)
     }
 
-    /// Writes to the file past any transaction buffer. The range must be inside the file.
+    /// Writes to the file itself, past any transaction buffer and the mapping: a disk that is full
+    /// or fails says so here, while a store to mapped memory that cannot be kept kills the process.
+    /// The range must be inside the file.
     pub fn write_through(&mut self, offset: u32, data: &[u8]) -> Result<()> {
         #[cfg(test)]
         trace::note(|| Traced::Write(offset, data.to_vec()));
-        let end = u64::from(offset) + data.len() as u64;
-        if end <= u64::from(self.map_len) {
-            // SAFETY: inside the writable mapping; `copy` allows `data` to lie in another mapping
-            // of the same file.
-            unsafe {
-                std::ptr::copy(data.as_ptr(), self.base.add(offset as usize), data.len());
-            }
-            return Ok(());
-        }
         self.file
             .write_all_at(data, self.start + u64::from(offset))
             .map_err(|e| self.io_error("write", e))
+    }
+
+    fn write_mapped(&mut self, offset: u32, data: &[u8]) -> Result<()> {
+        let Some(pointer) = self.direct(offset, data.len() as u32) else {
+            return self.write_through(offset, data);
+        };
+        #[cfg(test)]
+        trace::note(|| Traced::Write(offset, data.to_vec()));
+        // SAFETY: inside the writable mapping; `copy` allows `data` to lie in another mapping of the
+        // same file.
+        unsafe { std::ptr::copy(data.as_ptr(), pointer, data.len()) };
+        Ok(())
     }
 
     /// Reads from the file past any transaction buffer.
