@@ -6,10 +6,10 @@
 //! called from within another.
 
 use crate::env::{Env, Shared, Timers};
-use crate::packet::{endpoint, Body, ClientId, DbId, Packet, Pnn};
-use crate::ports::{ClientPacket, LockEvent, Ports, WriteOutcome};
+use crate::packet::{endpoint, Body, Packet, Pnn};
+use crate::ports::Ports;
 use crate::rng::Rng;
-use crate::service::{Command, Event, Service};
+use crate::service::{Command, Event, News, Service};
 use crate::stats::Statistics;
 use crate::time::{Time, WallTime};
 use crate::tunables::Tunables;
@@ -56,50 +56,8 @@ pub enum Input {
     LinkDown(Pnn),
     /// A packet came over a link.
     Packet(Packet),
-    /// See [`Event::ClientConnected`].
-    ClientConnected {
-        /// Unique, at least [`endpoint::FIRST_CLIENT`].
-        client: ClientId,
-        /// The peer's process id.
-        pid: u32,
-    },
-    /// See [`Event::ClientPacket`].
-    ClientPacket {
-        /// The client.
-        client: ClientId,
-        /// What it sent.
-        packet: ClientPacket,
-    },
-    /// See [`Event::ClientGone`].
-    ClientGone {
-        /// The client.
-        client: ClientId,
-    },
-    /// See [`Event::ChainGranted`].
-    ChainGranted {
-        /// The database.
-        db: DbId,
-        /// The chain.
-        chain: u32,
-        /// Whether it is held.
-        ok: bool,
-    },
-    /// See [`Event::Frozen`].
-    Frozen {
-        /// The database.
-        db: DbId,
-        /// Whether it is held.
-        ok: bool,
-    },
-    /// See [`Event::WriteDone`].
-    WriteDone {
-        /// The write.
-        ticket: u64,
-        /// How it ended.
-        outcome: WriteOutcome,
-    },
-    /// See [`Event::ClusterLock`].
-    ClusterLock(LockEvent),
+    /// What concerns one service.
+    News(News),
     /// The administrator wants the daemon to end (SIGTERM): as the SHUTDOWN control.
     Terminate,
 }
@@ -192,7 +150,7 @@ impl Daemon {
 
     /// Handles one input. Call [`Daemon::run_local`] afterwards.
     pub fn handle(&mut self, input: Input, now: Time, wall: WallTime, ports: &mut dyn Ports) {
-        let (owner, event) = match input {
+        let news = match input {
             Input::Packet(packet) => return self.receive(packet, now, wall, ports),
             Input::LinkUp(pnn) => return self.tell_all(now, wall, ports, || Event::LinkUp(pnn)),
             Input::LinkDown(pnn) => {
@@ -209,25 +167,13 @@ impl Daemon {
                 let packet = Packet { dst: me, src: me, reqid: 0, generation: 0, body };
                 return self.route(packet, now, wall, ports);
             }
-            Input::ClientConnected { client, pid } => {
-                (endpoint::PROXY, Event::ClientConnected { client, pid })
-            }
-            Input::ClientPacket { client, packet } => {
-                self.shared.stats.client_packets_recv += 1;
-                (endpoint::PROXY, Event::ClientPacket { client, packet })
-            }
-            Input::ClientGone { client } => (endpoint::PROXY, Event::ClientGone { client }),
-            Input::ChainGranted { db, chain, ok } => {
-                (endpoint::DATABASE, Event::ChainGranted { db, chain, ok })
-            }
-            Input::Frozen { db, ok } => (endpoint::DATABASE, Event::Frozen { db, ok }),
-            Input::WriteDone { ticket, outcome } => {
-                (endpoint::DATABASE, Event::WriteDone { ticket, outcome })
-            }
-            Input::ClusterLock(event) => (endpoint::CLUSTER, Event::ClusterLock(event)),
+            Input::News(news) => news,
         };
-        if let Some(index) = self.service_at(owner) {
-            self.give(index, event, now, wall, ports);
+        if let News::ClientPacket { .. } = news {
+            self.shared.stats.client_packets_recv += 1;
+        }
+        if let Some(index) = self.service_at(news.owner()) {
+            self.give(index, Event::News(news), now, wall, ports);
         }
     }
 

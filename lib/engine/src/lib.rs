@@ -34,7 +34,7 @@ pub use daemon::{Config, Daemon, Input};
 pub use env::Env;
 pub use packet::{Body, Endpoint, Packet, Pnn};
 pub use ports::{LocalStore, Ports};
-pub use service::{Event, Service, ServiceId};
+pub use service::{Event, News, Service, ServiceId};
 pub use stats::Statistics;
 pub use time::Time;
 pub use tunables::Tunables;

@@ -40,7 +40,7 @@ pub trait Ports {
     /// Closes a client's connection; ClientGone follows.
     fn close_client(&mut self, client: ClientId);
 
-    /// Asks the cluster lock to be taken, tested or released; Input::ClusterLock follows (not for release).
+    /// Asks the cluster lock to be taken, tested or released; News::ClusterLock follows (not for release).
     fn cluster_lock(&mut self, request: LockRequest);
 
     /// Whether a process with this id exists (signal 0).
@@ -226,12 +226,12 @@ pub trait LocalStore {
         key: &[u8],
         f: &mut dyn FnMut(&mut dyn ChainRecord),
     ) -> Access;
-    /// Waits for a chain lock off the loop; Input::ChainGranted follows. At most one wait for each (db, chain).
+    /// Waits for a chain lock off the loop; News::ChainGranted follows. At most one wait for each (db, chain).
     fn wait_chain(&mut self, db: DbId, chain: u32);
     /// Releases a granted chain, or stops waiting for it.
     fn release_chain(&mut self, db: DbId, chain: u32);
 
-    /// Begins to take the whole-database lock; Input::Frozen follows.
+    /// Begins to take the whole-database lock; News::Frozen follows.
     fn freeze(&mut self, db: DbId);
     /// Releases it, or stops trying.
     fn thaw(&mut self, db: DbId);
@@ -250,9 +250,9 @@ pub trait LocalStore {
     ) -> Result<(), StoreError>;
 
     /// Begins a TDB transaction that applies `decide` to each record in turn, durable for a persistent
-    /// database; Input::WriteDone with `ticket` follows.
+    /// database; News::WriteDone with `ticket` follows.
     fn write(&mut self, ticket: u64, db: DbId, records: Vec<RecordWrite>, decide: Decide);
-    /// Begins to replace the whole content of a frozen database by `records`; Input::WriteDone with `ticket`
+    /// Begins to replace the whole content of a frozen database by `records`; News::WriteDone with `ticket`
     /// follows. Atomic and durable for a persistent database; for others a failure leaves the content undefined.
     fn replace_all(&mut self, ticket: u64, db: DbId, records: Vec<RecordWrite>);
     /// Forces what was stored to disk (fdatasync).

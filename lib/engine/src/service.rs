@@ -2,7 +2,7 @@
 //! The service abstraction: a daemon of the cluster as a table of operations.
 
 use crate::env::Env;
-use crate::packet::{Body, ClientId, DbId, Packet, Pnn};
+use crate::packet::{endpoint, Body, ClientId, DbId, Packet, Pnn};
 use crate::ports::{ClientPacket, LockEvent, WriteOutcome};
 use crate::view::ClusterView;
 use std::sync::Arc;
@@ -42,6 +42,14 @@ pub enum Event {
         /// The view before.
         old: Arc<ClusterView>,
     },
+    /// News for this service alone.
+    News(News),
+}
+
+/// What happened outside and concerns one service: clients the proxy, locks and writes the databases, the cluster
+/// lock the cluster.
+#[derive(Debug)]
+pub enum News {
     /// A client connected.
     ClientConnected {
         /// Its id.
@@ -114,6 +122,21 @@ pub trait Service {
     fn handle(&mut self, event: Event, env: &mut Env<'_>);
     /// For the invariant checks of the simulator and tests.
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+impl News {
+    /// The well-known endpoint of the service that hears of it.
+    pub fn owner(&self) -> u32 {
+        match self {
+            News::ClientConnected { .. } | News::ClientPacket { .. } | News::ClientGone { .. } => {
+                endpoint::PROXY
+            }
+            News::ChainGranted { .. } | News::Frozen { .. } | News::WriteDone { .. } => {
+                endpoint::DATABASE
+            }
+            News::ClusterLock(_) => endpoint::CLUSTER,
+        }
+    }
 }
 
 impl Command {

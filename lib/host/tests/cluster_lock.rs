@@ -114,7 +114,7 @@ fn a_helper_that_does_not_answer_is_stopped() {
     let limits =
         Limits { take: Duration::from_millis(50), test: Duration::from_millis(50), ..limits() };
     let mut f =
-        Fixture::new("trap 'echo x >$D/term; exit' TERM; while :; do sleep 0.01; done", limits);
+        Fixture::new("trap 'echo x >$D/term; exit' TERM; while [ -e $D ]; do sleep 0.01; done", limits);
     f.lock.request(LockRequest::Take);
     assert_eq!(f.next(), LockEvent::Failed { test: false, timeout: true });
     eventually("SIGTERM arrives", || f.file("term").exists());
@@ -149,7 +149,7 @@ fn further_output_means_nothing() {
 #[test]
 fn release_stops_the_holder_without_news() {
     let mut f = Fixture::new(
-        "trap 'echo x >$D/term; exit' TERM; printf 0; while :; do sleep 0.01; done",
+        "trap 'echo x >$D/term; exit' TERM; printf 0; while [ -e $D ]; do sleep 0.01; done",
         limits(),
     );
     f.lock.request(LockRequest::Take);
@@ -177,7 +177,7 @@ fn release_cancels_an_attempt() {
 fn a_new_attempt_waits_for_the_old_helper() {
     // mkdir is the lock: a second helper fails while the first is releasing.
     let script = "mkdir $D/lock 2>/dev/null || { printf 1; exit; }
-        trap 'sleep 0.2; rmdir $D/lock; exit' TERM; printf 0; while :; do sleep 0.01; done";
+        trap 'sleep 0.2; rmdir $D/lock; exit' TERM; printf 0; while [ -e $D ]; do sleep 0.01; done";
     let mut f = Fixture::new(script, limits());
     for _ in 0..3 {
         f.lock.request(LockRequest::Take);
@@ -195,7 +195,7 @@ fn a_new_attempt_waits_for_the_old_helper() {
 fn a_helper_that_ignores_sigterm_is_killed() {
     let limits = Limits { stop: Duration::from_millis(50), ..limits() };
     let mut f = Fixture::new(
-        "trap '' TERM; echo $$ >$D/pid; printf 0; while :; do sleep 0.01; done",
+        "trap '' TERM; echo $$ >$D/pid; printf 0; while [ -e $D ]; do sleep 0.01; done",
         limits,
     );
     f.lock.request(LockRequest::Take);
@@ -219,7 +219,7 @@ fn dropping_the_lock_stops_the_holder() {
 #[test]
 fn testing_beside_a_holder_shows_contention() {
     let script = "mkdir $D/lock 2>/dev/null || { printf 1; exit; }
-        trap 'rmdir $D/lock; exit' TERM; printf 0; while :; do sleep 0.01; done";
+        trap 'rmdir $D/lock; exit' TERM; printf 0; while [ -e $D ]; do sleep 0.01; done";
     let mut f = Fixture::new(script, limits());
     f.lock.request(LockRequest::Take);
     assert_eq!(f.next(), LockEvent::Taken);

@@ -6,7 +6,7 @@ use crossbeam_channel::Receiver;
 use ctdb_engine::ports::{
     Access, AttachSpec, DbKind, Decision, LocalStore, RecordWrite, ScanCursor, WriteOutcome,
 };
-use ctdb_engine::Input;
+use ctdb_engine::{Input, News};
 use ctdb_host::hot::{Background, Notifier};
 use ctdb_host::store::{Store, StoreConfig};
 use ctdb_tdb::{LockMode, LockStyle, OpenOptions, StoreMode, Tdb};
@@ -107,7 +107,7 @@ fn busy_chain(mutexes: bool) {
     assert_eq!(rig.put(1, b"k", b"v2"), Access::Busy);
     client.store(b"k", &[b"headerv3"], StoreMode::Replace).unwrap();
     client.unlock_chain(chain).unwrap();
-    assert!(matches!(rig.input(), Input::ChainGranted { db: 1, ok: true, .. }));
+    assert!(matches!(rig.input(), Input::News(News::ChainGranted { db: 1, ok: true, .. })));
     assert_eq!(rig.get(1, b"k").as_deref(), Some(&b"headerv3"[..]));
     assert!(!client.try_lock_chain(chain, LockMode::Exclusive).unwrap());
     assert_eq!(rig.put(1, b"k", b"v4"), Access::Done);
@@ -143,7 +143,7 @@ fn freeze_and_replace(mutexes: bool, kind: DbKind) {
     rig.store.freeze(1);
     assert!(rig.news.recv_timeout(Duration::from_millis(50)).is_err());
     client.unlock_chain(chain).unwrap();
-    assert!(matches!(rig.input(), Input::Frozen { db: 1, ok: true }));
+    assert!(matches!(rig.input(), Input::News(News::Frozen { db: 1, ok: true })));
     rig.store.freeze(1);
     assert!(rig.news.try_recv().is_err());
     // Clients are kept out, we are not.
@@ -158,7 +158,7 @@ fn freeze_and_replace(mutexes: bool, kind: DbKind) {
 
     rig.store.replace_all(9, 1, vec![write(b"x", b"1"), write(b"y", b"2")]);
     match rig.input() {
-        Input::WriteDone { ticket: 9, outcome: WriteOutcome::Committed } => {}
+        Input::News(News::WriteDone { ticket: 9, outcome: WriteOutcome::Committed }) => {}
         other => panic!("{other:?}"),
     }
     assert!(!client.try_lock_chain(chain, LockMode::Exclusive).unwrap());
@@ -170,7 +170,7 @@ fn freeze_and_replace(mutexes: bool, kind: DbKind) {
     client.check().unwrap();
     // And again, without waiting.
     rig.store.freeze(1);
-    assert!(matches!(rig.input(), Input::Frozen { db: 1, ok: true }));
+    assert!(matches!(rig.input(), Input::News(News::Frozen { db: 1, ok: true })));
     rig.store.thaw(1);
     // The freezer's thread releases the lock; until then the chain is busy as with any client.
     client.store(b"z", &[b"2"], StoreMode::Replace).unwrap();
@@ -204,7 +204,7 @@ fn transactions_are_all_or_nothing() {
     );
     assert!(matches!(
         rig.input(),
-        Input::WriteDone { ticket: 1, outcome: WriteOutcome::Committed }
+        Input::News(News::WriteDone { ticket: 1, outcome: WriteOutcome::Committed })
     ));
     rig.store.write(
         2,
@@ -215,7 +215,10 @@ fn transactions_are_all_or_nothing() {
             _ => Decision::Abort,
         }),
     );
-    assert!(matches!(rig.input(), Input::WriteDone { ticket: 2, outcome: WriteOutcome::Aborted }));
+    assert!(matches!(
+        rig.input(),
+        Input::News(News::WriteDone { ticket: 2, outcome: WriteOutcome::Aborted })
+    ));
     assert_eq!(rig.store.read(1, b"a").unwrap().as_deref(), Some(&b"1"[..]));
 
     // The content is there after a restart, and the name is found.

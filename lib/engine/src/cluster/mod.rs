@@ -32,7 +32,7 @@ pub use timing::Timing;
 
 use crate::env::{Env, ReplyTo};
 use crate::packet::{endpoint, Body, Control, ControlReply, Local, Packet, Pnn};
-use crate::service::{Command, Event, Service};
+use crate::service::{Command, Event, News, Service};
 use crate::time::{Time, WallTime};
 use crate::view::{ClusterView, RecoveryMode, RunState, INVALID_GENERATION};
 use bytes::Bytes;
@@ -437,7 +437,7 @@ impl Service for Cluster {
             }
             Event::LinkUp(pnn) => self.link_up(env, pnn),
             Event::LinkDown(pnn) => self.link_down(env, pnn),
-            Event::ClusterLock(event) => self.lock_event(env, event),
+            Event::News(News::ClusterLock(event)) => self.lock_event(env, event),
             _ => return,
         }
         self.run_changed(env);

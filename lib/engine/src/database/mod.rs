@@ -46,7 +46,7 @@ use crate::packet::{
     endpoint, Body, ClientId, Control, ControlReply, DbId, Endpoint, Local, Packet,
 };
 use crate::ports::WriteOutcome;
-use crate::service::{Command, Event, Service};
+use crate::service::{Command, Event, News, Service};
 use crate::time::Time;
 use bytes::Bytes;
 use ctdb_wire::control::{ControlRequest, Opcode};
@@ -143,9 +143,13 @@ impl Service for Database {
                     self.timer(env, timer);
                 }
             }
-            Event::ChainGranted { db, chain, ok } => self.chain_granted(env, db, chain, ok),
-            Event::Frozen { db, ok } => self.frozen(env, db, ok),
-            Event::WriteDone { ticket, outcome } => self.write_done(env, ticket, outcome),
+            Event::News(News::ChainGranted { db, chain, ok }) => {
+                self.chain_granted(env, db, chain, ok)
+            }
+            Event::News(News::Frozen { db, ok }) => self.frozen(env, db, ok),
+            Event::News(News::WriteDone { ticket, outcome }) => {
+                self.write_done(env, ticket, outcome)
+            }
             Event::LinkUp(pnn) => self.link_came_up(env, pnn),
             Event::LinkDown(pnn) => {
                 self.link_broke(env, pnn);

@@ -23,7 +23,7 @@ use crate::packet::{
     CTRL_FLAG_NOREPLY,
 };
 use crate::ports::ClientPacket;
-use crate::service::{Command, Event, Service};
+use crate::service::{Command, Event, News, Service};
 use crate::time::Time;
 use bytes::Bytes;
 use clients::Clients;
@@ -73,13 +73,15 @@ impl Service for Proxy {
 
     fn handle(&mut self, event: Event, env: &mut Env<'_>) {
         match event {
-            Event::ClientPacket { client, packet } => self.client_packet(env, client, packet),
+            Event::News(News::ClientPacket { client, packet }) => {
+                self.client_packet(env, client, packet)
+            }
             Event::Packet(packet) => self.packet(env, packet),
-            Event::ClientConnected { client, pid } => {
+            Event::News(News::ClientConnected { client, pid }) => {
                 self.clients.add(client, pid);
                 self.count_clients(env);
             }
-            Event::ClientGone { client } => self.client_gone(env, client),
+            Event::News(News::ClientGone { client }) => self.client_gone(env, client),
             Event::LinkUp(pnn) => {
                 self.linked.insert(pnn);
             }

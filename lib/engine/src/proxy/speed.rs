@@ -4,6 +4,7 @@
 use super::*;
 use crate::daemon::{Config, Daemon, Input};
 use crate::ports::{LocalStore, LockRequest, Ports};
+use crate::service::News;
 use crate::sim::{services, SimStore};
 use crate::time::WallTime;
 use crate::tunables::Tunables;
@@ -95,7 +96,7 @@ impl Bench {
         }
         for client in 0..20 {
             let client = endpoint::FIRST_CLIENT + client;
-            bench.give(Input::ClientConnected { client, pid: client });
+            bench.give(Input::News(News::ClientConnected { client, pid: client }));
             for n in 0..4 {
                 let srvid = u64::from(client) << 8 | n;
                 let register =
@@ -113,7 +114,7 @@ impl Bench {
 
     fn client(&mut self, client: ClientId, destnode: Pnn, body: Body) {
         let packet = ClientPacket { destnode, reqid: 7, body };
-        self.give(Input::ClientPacket { client, packet });
+        self.give(Input::News(News::ClientPacket { client, packet }));
     }
 
     fn measure(&mut self, what: &str, mut f: impl FnMut(&mut Bench)) {

@@ -5,6 +5,7 @@ use super::{Sim, What};
 use crate::daemon::Input;
 use crate::packet::{endpoint, Body, ClientId, Control, ControlReply, Pnn};
 use crate::ports::ClientPacket;
+use crate::service::News;
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl Sim {
             next_reqid: 1,
         };
         self.clients.insert(client, state);
-        self.tell_daemon(client, Input::ClientConnected { client, pid });
+        self.tell_daemon(client, Input::News(News::ClientConnected { client, pid }));
         client
     }
 
@@ -72,7 +73,7 @@ impl Sim {
     /// A client sends a packet.
     pub fn client_send(&mut self, client: ClientId, packet: ClientPacket) {
         if self.is_connected(client) {
-            self.tell_daemon(client, Input::ClientPacket { client, packet });
+            self.tell_daemon(client, Input::News(News::ClientPacket { client, packet }));
         }
     }
 
@@ -140,7 +141,7 @@ impl Sim {
     /// A client closes its connection and its process ends.
     pub fn disconnect(&mut self, client: ClientId) {
         if self.is_connected(client) {
-            self.tell_daemon(client, Input::ClientGone { client });
+            self.tell_daemon(client, Input::News(News::ClientGone { client }));
         }
         self.client_dies(client);
     }

@@ -4,6 +4,7 @@
 
 use super::trace::Note;
 use super::*;
+use crate::service::News;
 
 impl Sim {
     /// Starts the daemons of all nodes that are down, at about the same time.
@@ -216,7 +217,7 @@ impl Sim {
             }
             Deed::ToClient(client, packet) => self.send_to_client(client, packet),
             Deed::CloseClient(client) => {
-                self.give(node, Input::ClientGone { client });
+                self.give(node, Input::News(News::ClientGone { client }));
                 self.after(Duration::from_micros(5), What::ClientClosed(client));
             }
             Deed::Lock(request) => {
@@ -260,13 +261,13 @@ impl Sim {
                 if !store.grant_stands(db, chain, wait) {
                     return;
                 }
-                Input::ChainGranted { db, chain, ok: true }
+                Input::News(News::ChainGranted { db, chain, ok: true })
             }
             store::Effect::Frozen { db, wait } => {
                 if !store.freeze_stands(db, wait) {
                     return;
                 }
-                Input::Frozen { db, ok: true }
+                Input::News(News::Frozen { db, ok: true })
             }
             store::Effect::WriteStarted { ticket, durable } => {
                 let fails = self.rng.below(1000) < self.options.write_failures_permille;
@@ -280,7 +281,7 @@ impl Sim {
                 if std::mem::take(&mut self.nodes[node as usize].ports.store.damaged) {
                     self.oracle.lost(node, false);
                 }
-                Input::WriteDone { ticket, outcome }
+                Input::News(News::WriteDone { ticket, outcome })
             }
             store::Effect::ClientGranted { .. } => return,
         };
@@ -294,7 +295,7 @@ impl Sim {
             return;
         }
         if let Some(event) = self.lock.request(node, incarnation, request) {
-            self.give(node, Input::ClusterLock(event));
+            self.give(node, Input::News(News::ClusterLock(event)));
         }
     }
 
@@ -303,7 +304,7 @@ impl Sim {
         if let Some((node, incarnation)) = self.lock.lose() {
             self.note(format!("node {node} loses the cluster lock"));
             let told = self.between((Duration::from_millis(1), Duration::from_millis(50)));
-            let input = Input::ClusterLock(LockEvent::Lost);
+            let input = Input::News(News::ClusterLock(LockEvent::Lost));
             self.after(told, What::Input(node, incarnation, input));
         }
     }

@@ -4,6 +4,7 @@
 use crate::daemon::Input;
 use crate::packet::{ClientId, Packet, Pnn};
 use crate::ports::ClientPacket;
+use crate::service::News;
 use crate::time::Time;
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +20,9 @@ impl Note {
     pub fn of(input: &Input) -> Note {
         match input {
             Input::Packet(packet) => Note::Packet(packet.clone()),
-            Input::ClientPacket { client, packet } => Note::Client(*client, packet.clone()),
+            Input::News(News::ClientPacket { client, packet }) => {
+                Note::Client(*client, packet.clone())
+            }
             other => Note::Text(format!("{other:?}")),
         }
     }

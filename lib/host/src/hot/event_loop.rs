@@ -20,7 +20,7 @@ use ctdb_engine::packet::{ClientId, Packet, Pnn};
 use ctdb_engine::ports::{ClientPacket, LocalStore, LockEvent, LockRequest, Ports};
 use ctdb_engine::time::{Time, WallTime};
 use ctdb_engine::view::NodeView;
-use ctdb_engine::{Daemon, Input};
+use ctdb_engine::{Daemon, Input, News};
 use mio::{Events, Poll, Token};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -276,9 +276,11 @@ impl HotThread {
     fn take_news(&mut self) {
         while let Ok(news) = self.news.try_recv() {
             let input = match news {
-                Background::Lock(news) => {
-                    self.ports.process.lock_news(news).map(Input::ClusterLock)
-                }
+                Background::Lock(news) => self
+                    .ports
+                    .process
+                    .lock_news(news)
+                    .map(|event| Input::News(News::ClusterLock(event))),
                 Background::Signal(Signal::Terminate | Signal::Interrupt) => Some(Input::Terminate),
                 Background::Signal(signal) => {
                     self.ports.process.signal(signal);
@@ -307,12 +309,14 @@ impl HotThread {
             for event in std::mem::take(&mut self.ports.client_events) {
                 match event {
                     ClientEvent::Connected(client, pid) => {
-                        self.give(Input::ClientConnected { client, pid })
+                        self.give(Input::News(News::ClientConnected { client, pid }))
                     }
                     ClientEvent::Packet(client, packet) => {
-                        self.give(Input::ClientPacket { client, packet })
+                        self.give(Input::News(News::ClientPacket { client, packet }))
                     }
-                    ClientEvent::Gone(client) => self.give(Input::ClientGone { client }),
+                    ClientEvent::Gone(client) => {
+                        self.give(Input::News(News::ClientGone { client }))
+                    }
                     ClientEvent::Malformed => self.daemon.stats_mut().malformed_packets += 1,
                 }
             }

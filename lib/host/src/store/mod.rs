@@ -16,7 +16,7 @@ use ctdb_engine::ports::{
     Access, AttachSpec, ChainRecord, DbKind, Decide, LocalStore, RecordWrite, ScanCursor,
     StoreError, WriteOutcome,
 };
-use ctdb_engine::Input;
+use ctdb_engine::{Input, News};
 use ctdb_tdb::{
     ChainToken, Error, Freezer, LockAccess, LockMode, LockStyle, OpenOptions, Tdb, Ticket,
     TraverseCursor, WaiterPool,
@@ -140,9 +140,11 @@ impl Store {
                     log::error!("freeze of database {}: {e}", state.spec.name);
                 }
                 state.freeze = if adopted.is_ok() { Freeze::Held } else { Freeze::None };
-                Some(Input::Frozen { db, ok: adopted.is_ok() })
+                Some(Input::News(News::Frozen { db, ok: adopted.is_ok() }))
             }
-            Background::WriteDone { ticket, outcome } => Some(Input::WriteDone { ticket, outcome }),
+            Background::WriteDone { ticket, outcome } => {
+                Some(Input::News(News::WriteDone { ticket, outcome }))
+            }
             Background::Replaced { db, instance, ticket, outcome, tdb } => {
                 if let Some(state) = self.dbs.get_mut(&db).filter(|d| d.instance == instance) {
                     state.tdb = Some(*tdb);
@@ -153,7 +155,7 @@ impl Store {
                         }
                     }
                 }
-                Some(Input::WriteDone { ticket, outcome })
+                Some(Input::News(News::WriteDone { ticket, outcome }))
             }
             Background::Lock(_) | Background::Signal(_) => None,
         }
@@ -180,7 +182,7 @@ impl Store {
                 false
             }
         };
-        Some(Input::ChainGranted { db, chain, ok })
+        Some(Input::News(News::ChainGranted { db, chain, ok }))
     }
 
     fn get(&mut self, db: DbId) -> Result<&mut Db, StoreError> {

@@ -352,7 +352,7 @@ fn a_lock_that_nobody_holds_keeps_the_nodes_in_recovery() {
     rig.ok(node, Opcode::SetRecmode, &1_u32);
     rig.expect("testing", secs(1), testing);
     let generation = rig.seen(node).generation;
-    rig.give(node, Input::ClusterLock(crate::ports::LockEvent::TestTaken));
+    rig.give(node, Input::News(crate::News::ClusterLock(crate::ports::LockEvent::TestTaken)));
     rig.always("in recovery", ms(500), |r| r.seen(node).recovery_mode == RecoveryMode::Active);
     rig.expect("recovered by another", secs(4), Rig::all_ok);
     assert_ne!(rig.generation(), generation);

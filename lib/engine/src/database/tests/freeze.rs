@@ -66,7 +66,7 @@ fn a_thaw_decides_a_pending_freeze() {
     w.all_ok(0, &[0], Opcode::DbFreeze, &db.to_vec());
     let t = Transdb { db_id: db, tid: 7 }.to_vec();
     w.all_ok(0, &[0], Opcode::DbTransactionStart, &t);
-    w.input(0, crate::Input::Frozen { db, ok: false });
+    w.input(0, crate::Input::News(crate::News::Frozen { db, ok: false }));
     w.run();
     assert_eq!(w.db(0, db).freeze_state(), FreezeState::None);
     assert_eq!(w.order(0, &[0], Opcode::DbTransactionCommit, t)[0].status, -1);

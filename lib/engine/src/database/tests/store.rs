@@ -7,7 +7,7 @@ use crate::ports::{
     Access, AttachSpec, ChainRecord, DbKind, Decide, Decision, LocalStore, RecordWrite, ScanCursor,
     StoreError, WriteOutcome,
 };
-use crate::Input;
+use crate::{Input, News};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Few, so that keys share chains.
@@ -84,12 +84,12 @@ impl MemStore {
         assert!(self.busy.remove(&(db, chain)));
         if self.waits.remove(&(db, chain)) {
             self.granted.insert((db, chain));
-            self.inputs.push(Input::ChainGranted { db, chain, ok: true });
+            self.inputs.push(Input::News(News::ChainGranted { db, chain, ok: true }));
         }
     }
 
     fn finish(&mut self, ticket: u64, outcome: WriteOutcome) {
-        let input = Input::WriteDone { ticket, outcome };
+        let input = Input::News(News::WriteDone { ticket, outcome });
         if self.hold_writes {
             self.held_writes.push(input);
         } else {
@@ -150,7 +150,7 @@ impl LocalStore for MemStore {
         assert!(!file.frozen, "frozen twice");
         assert!(self.waits.iter().all(|(id, _)| *id != db), "waits for chains while freezing");
         file.frozen = true;
-        self.inputs.push(Input::Frozen { db, ok: true });
+        self.inputs.push(Input::News(News::Frozen { db, ok: true }));
     }
     fn thaw(&mut self, db: DbId) {
         if let Some(file) = self.files.get_mut(&db) {
