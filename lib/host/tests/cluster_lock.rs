@@ -113,8 +113,10 @@ fn a_helper_that_cannot_run_is_a_failure() {
 fn a_helper_that_does_not_answer_is_stopped() {
     let limits =
         Limits { take: Duration::from_millis(50), test: Duration::from_millis(50), ..limits() };
-    let mut f =
-        Fixture::new("trap 'echo x >$D/term; exit' TERM; while [ -e $D ]; do sleep 0.01; done", limits);
+    let mut f = Fixture::new(
+        "trap 'echo x >$D/term; exit' TERM; while [ -e $D ]; do sleep 0.01; done",
+        limits,
+    );
     f.lock.request(LockRequest::Take);
     assert_eq!(f.next(), LockEvent::Failed { test: false, timeout: true });
     eventually("SIGTERM arrives", || f.file("term").exists());
