@@ -286,6 +286,11 @@ impl Client {
         self.pending.get(&ticket.0).is_none_or(|pending| pending.reply.is_some())
     }
 
+    /// What a request asked for and of whom, while it is under way or its reply waits.
+    pub(crate) fn kind_of(&self, ticket: Ticket) -> Option<Kind> {
+        Some(self.pending.get(&ticket.0)?.kind)
+    }
+
     /// Forgets a request; its reply will be dropped.
     pub fn forget(&mut self, ticket: Ticket) {
         self.pending.remove(&ticket.0);

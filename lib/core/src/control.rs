@@ -127,6 +127,22 @@ impl Client {
         Some(self.take_control(ticket)?.map(|(_, outcome)| outcome))
     }
 
+    /// Waits for the answer of a control that was started. At the deadline it is forgotten.
+    pub fn finish_control(
+        &mut self,
+        ticket: Ticket,
+        deadline: impl Into<Deadline>,
+    ) -> Result<ControlOutcome> {
+        let Some(Kind::Control(to, opcode)) = self.kind_of(ticket) else {
+            return Err(Error::Usage("no such control is under way"));
+        };
+        let waited = self.await_reply(ticket, deadline.into());
+        let outcome = waited.and_then(|()| {
+            self.take_outcome(ticket).unwrap_or(Err(Error::Timeout { what: "reply" }))
+        });
+        outcome.map_err(|e| no_reply(opcode, to.node, e))
+    }
+
     /// Sends a control and waits for the answer, whatever its status.
     pub fn control_outcome<C: Control>(
         &mut self,

@@ -3,13 +3,95 @@
 
 use ctdb_wire::control::call;
 use ctdb_wire::flags::{db, node, recmode};
-use ctdb_wire::types::DbidPadded;
+use ctdb_wire::types::{Dbid, DbidPadded};
 use ctdb_wire::StringN;
+use ctdbcore::{Deadline, Error, Ticket};
 
 use crate::args::Args;
 use crate::commands::status::print_row;
-use crate::exit::{result_of, Done, Exit, FAILED};
+use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
 use crate::tool::{text_of, Tool};
+
+/// Databases that are asked about at once.
+const AT_ONCE: usize = 256;
+
+/// An attached database, as a node describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Database {
+    pub id: u32,
+    pub name: String,
+    pub path: String,
+    pub persistent: bool,
+    pub sticky: bool,
+    pub readonly: bool,
+    pub replicated: bool,
+    /// Why its content is considered unsound.
+    pub unhealthy: Option<String>,
+}
+
+/// What is asked about a database: its name, path and health.
+struct Questions {
+    entry: Dbid,
+    name: Option<Ticket>,
+    path: Ticket,
+    health: Ticket,
+}
+
+impl Questions {
+    fn ask(tool: &mut Tool<'_>, entry: Dbid, with_name: bool) -> Result<Questions, Error> {
+        let (target, id) = (tool.target, entry.db_id);
+        let name = match with_name {
+            true => Some(tool.client.start_control::<call::GetDbName>(target, &id)?),
+            false => None,
+        };
+        let path = tool.client.start_control::<call::GetDbPath>(target, &id)?;
+        let health = tool.client.start_control::<call::DbGetHealth>(target, &id)?;
+        Ok(Questions { entry, name, path, health })
+    }
+
+    fn answers(self, tool: &mut Tool<'_>, deadline: Deadline) -> Result<Database, Error> {
+        let client = &mut tool.client;
+        let name = match self.name {
+            Some(name) => {
+                text_of(client.finish_control(name, deadline)?.reply::<call::GetDbName>()?)
+            }
+            None => String::new(),
+        };
+        let path = text_of(client.finish_control(self.path, deadline)?.reply::<call::GetDbPath>()?);
+        let health = client.finish_control(self.health, deadline)?;
+        let unhealthy = health.reply::<call::DbGetHealth>()?.map(|reason| reason.to_string());
+        let has = |flag: u8| self.entry.flags & flag != 0;
+        Ok(Database {
+            id: self.entry.db_id,
+            name,
+            path,
+            persistent: has(db::PERSISTENT),
+            sticky: has(db::STICKY),
+            readonly: has(db::READONLY),
+            replicated: has(db::REPLICATED),
+            unhealthy,
+        })
+    }
+}
+
+/// Describes the databases of the target, one after the other. They are asked about many at a time.
+fn describe_all(
+    tool: &mut Tool<'_>,
+    entries: &[Dbid],
+    mut show: impl FnMut(Database),
+) -> Result<(), Error> {
+    for some in entries.chunks(AT_ONCE) {
+        let mut asked = Vec::with_capacity(some.len());
+        for entry in some {
+            asked.push(Questions::ask(tool, *entry, true)?);
+        }
+        let deadline = Deadline::after(tool.limit());
+        for questions in asked {
+            show(questions.answers(tool, deadline)?);
+        }
+    }
+    Ok(())
+}
 
 /// `getdbmap`
 pub(crate) fn getdbmap(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
@@ -24,57 +106,65 @@ pub(crate) fn getdbmap(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     } else {
         outln!("Number of databases:{}", map.dbs.len());
     }
-    for entry in map.dbs {
-        let name = tool.db_name(target, entry.db_id)?;
-        let path = text_of(tool.control::<call::GetDbPath, _>(target, &entry.db_id)?);
-        let health = tool.control::<call::DbGetHealth, _>(target, &entry.db_id)?;
-        let has = |flag: u8| entry.flags & flag != 0;
-        let unhealthy = health.is_some();
-        if machine {
-            let bit = |set: bool| if set { "1" } else { "0" };
-            let id = format!("0x{:08X}", entry.db_id);
-            let fields = [
-                id.as_str(),
-                name.as_str(),
-                path.as_str(),
-                bit(has(db::PERSISTENT)),
-                bit(has(db::STICKY)),
-                bit(unhealthy),
-                bit(has(db::READONLY)),
-                bit(has(db::REPLICATED)),
-            ];
-            print_row(sep, &fields);
-            continue;
-        }
-        let words = [
-            (has(db::PERSISTENT), " PERSISTENT"),
-            (has(db::STICKY), " STICKY"),
-            (has(db::READONLY), " READONLY"),
-            (has(db::REPLICATED), " REPLICATED"),
-            (unhealthy, " UNHEALTHY"),
-        ];
-        let words: String = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
-        outln!("dbid:0x{:08x} name:{name} path:{path}{words}", entry.db_id);
-    }
-    Ok(())
+    let shown = describe_all(tool, &map.dbs, |database| match machine {
+        true => database.print_machine(sep),
+        false => database.print_line(),
+    });
+    shown.map_err(|e| control_failed(&e))
 }
 
-/// `getdbstatus DB`
+impl Database {
+    fn print_machine(&self, sep: &str) {
+        let bit = |set: bool| if set { "1" } else { "0" };
+        let id = format!("0x{:08X}", self.id);
+        let fields = [
+            id.as_str(),
+            self.name.as_str(),
+            self.path.as_str(),
+            bit(self.persistent),
+            bit(self.sticky),
+            bit(self.unhealthy.is_some()),
+            bit(self.readonly),
+            bit(self.replicated),
+        ];
+        print_row(sep, &fields);
+    }
+
+    fn print_line(&self) {
+        let words = [
+            (self.persistent, " PERSISTENT"),
+            (self.sticky, " STICKY"),
+            (self.readonly, " READONLY"),
+            (self.replicated, " REPLICATED"),
+            (self.unhealthy.is_some(), " UNHEALTHY"),
+        ];
+        let words: String = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+        outln!("dbid:0x{:08x} name:{} path:{}{words}", self.id, self.name, self.path);
+    }
+
+    fn print_status(&self) {
+        let yes = |set: bool| if set { "yes" } else { "no" };
+        outln!("dbid: 0x{:08x}", self.id);
+        outln!("name: {}", self.name);
+        outln!("path: {}", self.path);
+        outln!("PERSISTENT: {}", yes(self.persistent));
+        outln!("REPLICATED: {}", yes(self.replicated));
+        outln!("STICKY: {}", yes(self.sticky));
+        outln!("READONLY: {}", yes(self.readonly));
+        outln!("HEALTH: {}", self.unhealthy.as_deref().unwrap_or("OK"));
+    }
+}
+
+/// `getdbstatus DB`: name and flags are those of the local node.
 pub(crate) fn getdbstatus(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let found = tool.find_db(&args.text(0))?;
-    let target = tool.target;
-    let path = text_of(tool.control::<call::GetDbPath, _>(target, &found.id)?);
-    let health = tool.control::<call::DbGetHealth, _>(target, &found.id)?;
-    let yes = |flag: u8| if found.flags & flag != 0 { "yes" } else { "no" };
-    outln!("dbid: 0x{:08x}", found.id);
-    outln!("name: {}", found.name);
-    outln!("path: {path}");
-    outln!("PERSISTENT: {}", yes(db::PERSISTENT));
-    outln!("REPLICATED: {}", yes(db::REPLICATED));
-    outln!("STICKY: {}", yes(db::STICKY));
-    outln!("READONLY: {}", yes(db::READONLY));
-    outln!("HEALTH: {}", health.map_or("OK".into(), |reason| reason.to_string()));
+    let deadline = Deadline::after(tool.limit());
+    let entry = Dbid { db_id: found.id, flags: found.flags };
+    let described =
+        Questions::ask(tool, entry, false).and_then(|asked| asked.answers(tool, deadline));
+    let database = described.map_err(|e| control_failed(&e))?;
+    Database { name: found.name, ..database }.print_status();
     Ok(())
 }
 
