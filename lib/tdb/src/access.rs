@@ -67,7 +67,7 @@ impl Parking {
 }
 
 /// A second open file description of an open file.
-fn reopen(file: &File, path: &Path) -> io::Result<File> {
+pub(crate) fn reopen(file: &File, path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let same = |other: &File| -> io::Result<bool> {

@@ -67,6 +67,12 @@ pub enum Error {
         /// The database file.
         path: Arc<Path>,
     },
+    /// The handle came over a fork and was not reopened (`Tdb::reopen`).
+    #[error("{}: the handle belongs to the parent process: reopen it", path.display())]
+    Inherited {
+        /// The database file.
+        path: Arc<Path>,
+    },
     /// The ability is not there (on this platform, in this version, or for this kind of file).
     #[error("not supported: {0}")]
     Unsupported(&'static str),
@@ -97,7 +103,7 @@ impl Error {
             }
             Error::Corrupt(c) => c.errno,
             Error::Usage(_) | Error::Nesting => libc::EINVAL,
-            Error::Lock(_) => libc::ENOLCK,
+            Error::Lock(_) | Error::Inherited { .. } => libc::ENOLCK,
             Error::WouldBlock => libc::EAGAIN,
             Error::Deadlock => libc::EDEADLK,
             Error::NotFound => libc::ENOENT,
@@ -114,7 +120,7 @@ impl Error {
             Error::Io { .. } => 2,
             Error::Corrupt(_) => 1,
             Error::NoSpace { .. } => 4,
-            Error::Lock(_) | Error::WouldBlock | Error::Deadlock => 3,
+            Error::Lock(_) | Error::WouldBlock | Error::Deadlock | Error::Inherited { .. } => 3,
             Error::Exists => 5,
             Error::NotFound => 8,
             Error::Usage(_) | Error::AlreadyOpen { .. } | Error::Unsupported(_) => 9,

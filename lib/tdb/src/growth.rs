@@ -40,6 +40,13 @@ impl Storage {
     /// Appends `added` bytes of real blocks: a full disk must show here, as an error, and not
     /// later as SIGBUS in every process that maps the file. On failure the file is as before.
     pub fn extend_file(&mut self, old: u32, added: u32) -> Result<()> {
+        if self.is_memory() {
+            return self.extend_memory(old + added).map_err(|source| Error::NoSpace {
+                path: self.path.clone(),
+                needed: u64::from(added),
+                source,
+            });
+        }
         let from = self.start + u64::from(old);
         let to = from + u64::from(added);
         if let Err(error) = self.allocate_blocks(from, u64::from(added)) {

@@ -4,11 +4,12 @@
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
+use crate::fork::Origin;
 use crate::freezer::FreezeToken;
 use crate::hints::Hints;
 use crate::lockfile::LockFile;
 use crate::locks::HeldLocks;
-use crate::registry::Registration;
+use crate::registry::{closing_would_unlock, Registration};
 use crate::storage::Storage;
 use crate::transaction::Transaction;
 use crate::*;
@@ -35,8 +36,8 @@ pub enum StoreMode {
 
 /// A handle on a database file.
 ///
-/// One thread uses it at a time. After fork the child's copy must not be used; dropping it there is
-/// harmless.
+/// One thread uses it at a time. After a fork the child's copy refuses its work with
+/// `Error::Inherited` until it is reopened ([`Tdb::reopen`]); dropping it there is harmless.
 pub struct Tdb {
     pub(crate) io: Storage,
     pub(crate) locks: LockFile,
@@ -52,8 +53,7 @@ pub struct Tdb {
     pub(crate) txn: Option<Box<Transaction>>,
     pub(crate) frozen: Option<FreezeToken>,
     pub(crate) waiters: Option<LockAccess>,
-    /// The process that opened the file.
-    pub(crate) pid: u32,
+    pub(crate) origin: Origin,
     pub(crate) _registration: Option<Registration>,
 }
 
@@ -63,8 +63,11 @@ impl Tdb {
         &self.io.path
     }
 
-    /// The file's descriptor. Only to look at, never to close.
+    /// The file's descriptor, -1 of a database in memory. Only to look at, never to close.
     pub fn fd(&self) -> RawFd {
+        if self.io.is_memory() {
+            return -1;
+        }
         self.io.file.as_raw_fd()
     }
 
@@ -148,8 +151,12 @@ impl Tdb {
 
 impl Drop for Tdb {
     fn drop(&mut self) {
-        if self.pid != std::process::id() {
-            // Inherited over fork: the locks are the parent's.
+        if !self.origin.is_here() {
+            // The locks are the parent's.
+            self.leave_threads_behind();
+            if closing_would_unlock(&self.io.file) {
+                std::mem::forget(self.io.file.clone());
+            }
             return;
         }
         if self.txn.is_some() {

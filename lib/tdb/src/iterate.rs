@@ -64,6 +64,7 @@ impl Tdb {
     /// Excludes transactions until the guard is gone. Who holds everything, or is in a transaction
     /// already, needs nothing more.
     fn begin_write_traverse(&mut self) -> Result<WriteTraverse<'_>> {
+        self.inherited()?;
         let covered = self.held.all.is_some() || self.in_transaction();
         let takes_lock = !(covered || self.is_nolock() || self.held.traversals > 0);
         if takes_lock {

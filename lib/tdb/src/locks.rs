@@ -87,10 +87,11 @@ impl Tdb {
     /// Whether a lock is just taken: nothing is held that could cover it or forbid it.
     #[inline(always)]
     pub(crate) fn locks_plainly(&self) -> bool {
-        self.held.is_nothing() && !self.is_nolock() && self.txn.is_none()
+        self.held.is_nothing() && !self.is_nolock() && self.txn.is_none() && self.origin.is_here()
     }
 
     fn acquire_held(&mut self, list: Option<u32>, mode: LockMode, wait: Wait) -> Result<bool> {
+        self.inherited()?;
         if let Some(all) = &self.held.all {
             if mode == LockMode::Shared || all.mode == LockMode::Exclusive || all.upgradable {
                 return Ok(true);
@@ -183,7 +184,8 @@ impl Tdb {
     pub(crate) fn release(&mut self, list: Option<u32>) -> Result<()> {
         self.changes += 1;
         if let [only] = self.held.lists[..] {
-            if only.list == list && only.count == 1 && !only.marked {
+            let plain = only.count == 1 && !only.marked && self.origin.is_here();
+            if only.list == list && plain {
                 self.held.lists.clear();
                 return self.locks.unlock_list(list);
             }
@@ -192,6 +194,7 @@ impl Tdb {
     }
 
     fn release_held(&mut self, list: Option<u32>) -> Result<()> {
+        self.inherited()?;
         let Some(at) = self.held.position(list) else {
             if self.held.all.is_some() || self.is_nolock() {
                 return Ok(());
@@ -239,10 +242,12 @@ impl Tdb {
     #[inline]
     pub(crate) fn covers(&self, chain: u32, mode: LockMode) -> bool {
         if let Some(all) = &self.held.all {
-            return mode == LockMode::Shared || all.mode == LockMode::Exclusive || all.upgradable;
+            let strong = all.mode == LockMode::Exclusive || all.upgradable;
+            return (mode == LockMode::Shared || strong) && self.origin.is_here();
         }
         if let Some(at) = self.held.position(Some(chain)) {
-            return mode == LockMode::Shared || self.held.lists[at].mode == LockMode::Exclusive;
+            let strong = self.held.lists[at].mode == LockMode::Exclusive;
+            return (mode == LockMode::Shared || strong) && self.origin.is_here();
         }
         self.is_nolock()
     }
@@ -318,6 +323,7 @@ impl Tdb {
         if self.read_only {
             return Err(Error::Lock("read-only handle"));
         }
+        self.inherited()?;
         if let Some(all) = &mut self.held.all {
             if all.mode == mode || (all.upgradable && mode == LockMode::Exclusive) {
                 all.count += 1;
@@ -354,6 +360,7 @@ impl Tdb {
 
     /// Releases one level of `lock_all`.
     pub fn unlock_all(&mut self) -> Result<()> {
+        self.inherited()?;
         self.changes += 1;
         let Some(all) = &mut self.held.all else {
             return Err(Error::Lock("the whole database is not locked"));

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::fcntl::{RangeLocks, Wait, TO_EOF};
+use crate::fork::Origin;
 use crate::header::{Header, HeaderError};
 use crate::layout::*;
 use crate::lockfile::LockFile;
@@ -343,7 +344,7 @@ impl Opening<'_> {
         if header.is_big_endian() {
             flags |= TDB_BIGENDIAN;
         }
-        let use_map = flags & TDB_NOMMAP == 0 || flags & TDB_INTERNAL != 0;
+        let use_map = flags & TDB_NOMMAP == 0;
         let mut io =
             Storage::new(self.path.clone(), self.file.clone(), !self.options.read_only, use_map);
         io.start = u64::from(header.mutex_size);
@@ -357,6 +358,9 @@ impl Opening<'_> {
                 found: format!("end of file at {}", io.size()),
                 errno: libc::EINVAL,
             }));
+        }
+        if flags & TDB_INTERNAL != 0 {
+            io.move_to_memory()?;
         }
         let max_dead = match self.options.max_dead {
             Some(max_dead) => max_dead,
@@ -382,7 +386,7 @@ impl Opening<'_> {
             txn: None,
             frozen: None,
             waiters: None,
-            pid: std::process::id(),
+            origin: Origin::here(),
             _registration: None,
         })
     }

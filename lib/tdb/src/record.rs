@@ -208,6 +208,9 @@ impl Tdb {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
+        if !self.origin.is_here() {
+            self.inherited()?;
+        }
         if self.txn.as_ref().is_some_and(|t| t.is_prepared()) {
             return Err(Error::Usage("write after the transaction was prepared"));
         }

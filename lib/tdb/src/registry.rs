@@ -55,6 +55,15 @@ impl Registry {
     }
 }
 
+impl Registry {
+    fn register(&mut self, device: u64, inode: u64, style: LockStyle) -> Registration {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.entries.push(Entry { device, inode, pid: std::process::id(), style, serial });
+        Registration { serial }
+    }
+}
+
 /// Opens a file with `open` unless this process already has it open, and registers it.
 pub(crate) fn open_registered(
     path: &Path,
@@ -75,16 +84,30 @@ pub(crate) fn open_registered(
         std::mem::forget(file);
         return Err(Refusal::AlreadyOpen);
     }
-    let serial = table.next_serial;
-    table.next_serial += 1;
-    table.entries.push(Entry {
-        device: meta.dev(),
-        inode: meta.ino(),
-        pid: std::process::id(),
-        style,
-        serial,
-    });
-    Ok((file, Registration { serial }))
+    let registration = table.register(meta.dev(), meta.ino(), style);
+    Ok((file, registration))
+}
+
+impl Registration {
+    /// Registers a file that came over a fork; `None` if this process has it open already.
+    pub fn inherited(file: &File, style: LockStyle) -> io::Result<Option<Registration>> {
+        let meta = file.metadata()?;
+        let mut table = table();
+        if table.clashes(meta.dev(), meta.ino(), style) {
+            return Ok(None);
+        }
+        Ok(Some(table.register(meta.dev(), meta.ino(), style)))
+    }
+}
+
+/// Whether closing a descriptor of this file would drop locks that another handle of this process
+/// holds.
+pub(crate) fn closing_would_unlock(file: &File) -> bool {
+    let Ok(meta) = file.metadata() else { return true };
+    let pid = std::process::id();
+    table().entries.iter().any(|e| {
+        (e.device, e.inode, e.pid) == (meta.dev(), meta.ino(), pid) && e.style == LockStyle::Posix
+    })
 }
 
 impl Drop for Registration {

@@ -56,6 +56,8 @@ pub(crate) struct Storage {
     /// The buffered writes of a transaction.
     pub overlay: Option<Box<Overlay>>,
     use_map: bool,
+    /// The mapping is private memory and all there is: no file.
+    memory: bool,
     map: Option<MmapRaw>,
     base: *mut u8,
     map_len: u32,
@@ -76,6 +78,7 @@ impl Storage {
             swapped: false,
             overlay: None,
             use_map,
+            memory: false,
             map: None,
             base: std::ptr::null_mut(),
             map_len: 0,
@@ -126,6 +129,9 @@ impl Storage {
 
     /// The file's present logical size, from the system.
     pub fn logical_file_size(&self) -> Result<u32> {
+        if self.memory {
+            return Ok(self.map_len);
+        }
         let bytes = self.file.metadata().map_err(|e| self.io_error("fstat", e))?.len();
         u32::try_from(bytes.saturating_sub(self.start))
             .map_err(|_| self.io_error("fstat", io::Error::from_raw_os_error(libc::EFBIG)))
@@ -164,6 +170,37 @@ impl Storage {
                 self.use_map = false;
             }
         }
+    }
+
+    /// Takes the content out of the file into memory of this process, which a child gets a copy of.
+    pub fn move_to_memory(&mut self) -> Result<()> {
+        let size = self.size;
+        let mut content = vec![0; size as usize];
+        self.read(0, &mut content)?;
+        let map = MmapOptions::new().len(size as usize).map_anon();
+        let map = MmapRaw::from(map.map_err(|e| self.io_error("mmap", e))?);
+        self.base = map.as_mut_ptr();
+        self.map = Some(map);
+        self.map_len = size;
+        self.memory = true;
+        self.write(0, &content)
+    }
+
+    /// Whether there is no file.
+    pub fn is_memory(&self) -> bool {
+        self.memory
+    }
+
+    /// Makes memory larger; the new part is zero. On failure nothing has changed.
+    pub fn extend_memory(&mut self, size: u32) -> io::Result<()> {
+        let map = MmapRaw::from(MmapOptions::new().len(size as usize).map_anon()?);
+        let kept = self.map_len.min(size) as usize;
+        // SAFETY: both mappings have as many bytes, and they do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(self.base, map.as_mut_ptr(), kept) };
+        self.base = map.as_mut_ptr();
+        (self.map_len, self.size) = (size, size);
+        self.map = Some(map);
+        Ok(())
     }
 
     fn map_anew(&self, size: u32) -> io::Result<MmapRaw> {

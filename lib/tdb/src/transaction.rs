@@ -65,6 +65,7 @@ impl Tdb {
     }
 
     fn start(&mut self, wait: Wait) -> Result<bool> {
+        self.inherited()?;
         if self.read_only || self.flags & TDB_INTERNAL != 0 {
             return Err(Error::Usage("no transactions on this handle"));
         }
@@ -130,6 +131,7 @@ impl Tdb {
     /// Makes everything durable that the commit needs, short of the commit itself. On failure the
     /// transaction is cancelled.
     pub fn transaction_prepare(&mut self) -> Result<()> {
+        self.inherited()?;
         let txn = self.txn.as_ref().ok_or(Error::Usage("no transaction"))?;
         if txn.nesting > 0 {
             return Ok(());
@@ -340,7 +342,7 @@ impl Tdb {
     }
 
     /// Capacity of the existing area, if it is one.
-    fn usable_area(&mut self, area: u32) -> Result<Option<u32>> {
+    pub(crate) fn usable_area(&mut self, area: u32) -> Result<Option<u32>> {
         if area < data_start(self.hash_size) || area % ALIGN != 0 {
             return Ok(None);
         }
@@ -362,6 +364,7 @@ impl Tdb {
     /// Commits; when this returns the content is durable (unless TDB_NOSYNC). On failure the
     /// transaction is cancelled.
     pub fn transaction_commit(&mut self) -> Result<()> {
+        self.inherited()?;
         let txn = self.txn.as_mut().ok_or(Error::Usage("no transaction"))?;
         if txn.nesting > 0 {
             txn.nesting -= 1;
@@ -429,6 +432,7 @@ impl Tdb {
 
     /// Drops every change since the start. In an inner level it dooms the whole transaction.
     pub fn transaction_cancel(&mut self) -> Result<()> {
+        self.inherited()?;
         let txn = self.txn.as_mut().ok_or(Error::Usage("no transaction"))?;
         if txn.nesting > 0 {
             txn.nesting -= 1;
