@@ -257,9 +257,27 @@ impl Tdb {
             added = bare;
             self.io.extend_file(old, added)?;
         }
+        self.forget_stale_neighbour(old)?;
         // A jump to 4 GiB - 1 leaves an end that is no multiple of 4; the record stops before it.
         let rec_len = (added - REC_HEADER) & !(ALIGN - 1);
         self.free_record(old, rec_len)
+    }
+
+    /// What a crash left at the end of the file can look like a free record. What is merged into one
+    /// that is not in the free list is lost.
+    fn forget_stale_neighbour(&mut self, end: u32) -> Result<()> {
+        let Some((left, _)) = self.free_left_neighbour(end)? else {
+            return Ok(());
+        };
+        let mut cycle = CycleFinder::new();
+        let mut offset = self.io.word(FREE_HEAD)?;
+        while offset != 0 && offset != left && !cycle.meets(offset) {
+            offset = self.io.word(offset)?;
+        }
+        if offset == left {
+            return Ok(());
+        }
+        self.io.put_word(end - TAILER, 0)
     }
 
     #[cold]

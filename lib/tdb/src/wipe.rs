@@ -27,8 +27,13 @@ impl Tdb {
         self.io.refresh()?;
         let start = data_start(self.hash_size);
         let end = self.io.size();
-        let area = self.io.word(OFF_RECOVERY_START)?;
-        let area = if area == 0 { None } else { Some((area, self.area_end(area, end)?)) };
+        let pointer = self.io.word(OFF_RECOVERY_START)?;
+        let capacity = if pointer == 0 { None } else { self.usable_area(pointer)? };
+        let area = capacity.map(|capacity| (pointer, pointer + REC_HEADER + capacity));
+        if area.is_none() && pointer != 0 {
+            // What is no recovery area goes with the rest.
+            self.io.put_word(OFF_RECOVERY_START, 0)?;
+        }
         // Both heads and all chains, in one write.
         let heads = vec![0u8; (start - FREE_HEAD) as usize];
         self.io.write(FREE_HEAD, &heads)?;
@@ -40,19 +45,6 @@ impl Tdb {
             None => self.free_gap(start, end)?,
         }
         self.bump_seqnum()
-    }
-
-    fn area_end(&mut self, area: u32, end: u32) -> Result<u32> {
-        let rec = self.io.rec(area)?;
-        let to = u64::from(area) + u64::from(REC_HEADER) + u64::from(rec.rec_len);
-        if area < data_start(self.hash_size) || area % ALIGN != 0 || to > u64::from(end) {
-            return Err(self.io.corrupt(
-                OFF_RECOVERY_START,
-                "a recovery area inside the file",
-                format!("offset {area} length {}", rec.rec_len),
-            ));
-        }
-        Ok(to as u32)
     }
 
     /// Heads the free list with one record for `[from, to)`. No merging: the neighbours' tailers
