@@ -5,6 +5,7 @@
 //! same tests against the C daemon, which passes all of them.
 
 mod ctdb_tool;
+mod databases;
 mod gates;
 mod our_tool;
 mod samba_tools;
