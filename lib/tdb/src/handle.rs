@@ -49,6 +49,10 @@ pub struct Tdb {
     pub(crate) hash_size: u32,
     pub(crate) flags: u32,
     pub(crate) read_only: bool,
+    /// Hash size and first hash check word of the header when the file was opened.
+    pub(crate) identity: [u32; 2],
+    /// The file's length is looked at under every lock.
+    pub(crate) watches_size: bool,
     pub(crate) max_dead: u32,
     pub(crate) txn: Option<Box<Transaction>>,
     pub(crate) frozen: Option<FreezeToken>,

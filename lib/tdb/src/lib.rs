@@ -50,6 +50,7 @@ mod registry;
 mod repack;
 mod rescue;
 mod robust;
+mod size;
 mod storage;
 mod summary;
 mod sweep;

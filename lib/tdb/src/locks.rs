@@ -126,6 +126,9 @@ impl Tdb {
         first: bool,
         holds_chain: bool,
     ) -> Result<bool> {
+        if self.watches_size {
+            return self.lock_watched(list, mode, wait, first, holds_chain);
+        }
         if let Some(chain) = list {
             self.prefetch_chain(chain);
         }
@@ -346,9 +349,17 @@ impl Tdb {
         if self.is_nolock() {
             return Ok(true);
         }
+        if self.locks.mutexes.is_some() {
+            // The mutexes are mapped too.
+            self.look_at_size()?;
+        }
         loop {
             if !self.locks.lock_all(mode, wait, &Never)? {
                 return Ok(false);
+            }
+            if let Err(error) = self.look_at_size() {
+                self.locks.unlock_all()?;
+                return Err(error);
             }
             if !self.needs_recovery() {
                 return Ok(true);

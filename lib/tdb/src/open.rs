@@ -367,6 +367,8 @@ impl Opening<'_> {
             None if flags & TDB_VOLATILE != 0 => VOLATILE_MAX_DEAD,
             None => 0,
         };
+        let watches_size =
+            flags & TDB_INTERNAL == 0 && (self.options.watch_size || mutexes.is_none());
         Ok(Tdb {
             io,
             locks: LockFile {
@@ -382,6 +384,8 @@ impl Opening<'_> {
             hash_size,
             flags,
             read_only: self.options.read_only,
+            identity: [hash_size, header.magic_hash.0],
+            watches_size,
             max_dead,
             txn: None,
             frozen: None,

@@ -32,6 +32,10 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Dead records kept per chain; `None` means 5 with TDB_VOLATILE, else 0.
     pub max_dead: Option<u32>,
+    /// Look at the file's length under every lock also on a mutex file, where that is the only
+    /// system call of an operation. On other files it is always done. See "Files that are cut" in
+    /// the documentation of the crate.
+    pub watch_size: bool,
     /// Kind of kernel lock.
     pub lock_style: LockStyle,
     /// Run the full consistency check before `open` returns.
@@ -48,6 +52,7 @@ impl Default for OpenOptions {
             mode: 0o600,
             read_only: false,
             max_dead: None,
+            watch_size: false,
             lock_style: LockStyle::Posix,
             check: false,
         }

@@ -107,8 +107,8 @@ impl Tdb {
     /// and cut since the last look, and touching what is gone would be a SIGBUS.
     #[inline]
     pub(crate) fn refresh_unlocked(&mut self) -> Result<()> {
-        if self.read_only {
-            self.io.refresh()?;
+        if self.is_nolock() || self.txn.is_some() {
+            self.size_is_still_sound()?;
         }
         Ok(())
     }
@@ -122,6 +122,7 @@ impl Tdb {
         work: impl FnOnce(&mut Tdb) -> Result<R>,
     ) -> Result<R> {
         if self.covers(chain, mode) {
+            self.refresh_unlocked()?;
             return work(self);
         }
         self.acquire(Some(chain), mode, Wait::Block)?;

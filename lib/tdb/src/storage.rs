@@ -137,6 +137,22 @@ impl Storage {
             .map_err(|_| self.io_error("fstat", io::Error::from_raw_os_error(libc::EFBIG)))
     }
 
+    /// Whether the file is still as long as a transaction takes it to be.
+    pub fn is_whole(&self) -> Result<()> {
+        let Some(overlay) = &self.overlay else {
+            return Ok(());
+        };
+        let size = self.logical_file_size()?;
+        if size >= overlay.file_size {
+            return Ok(());
+        }
+        Err(self.corrupt(
+            size,
+            format!("a file of {} bytes, as when the transaction began", overlay.file_size),
+            format!("end of file at {size}"),
+        ))
+    }
+
     /// Adopts the file's present size (spec/tdb.md 11.2). Not inside a transaction.
     pub fn refresh(&mut self) -> Result<()> {
         if self.overlay.is_some() {

@@ -160,6 +160,7 @@ impl Tdb {
         if self.io.overlay.as_ref().is_none_or(|overlay| overlay.is_empty()) {
             return self.set_prepared(Prepared::Empty);
         }
+        self.size_is_sound()?;
         self.take_commit_locks()?;
         let area = self.write_undo_log()?;
         // Set before the write: from now on a cancel has to clear the magic.
@@ -386,6 +387,7 @@ impl Tdb {
     }
 
     fn write_changes(&mut self, area: u32) -> Result<()> {
+        self.size_is_sound()?;
         let size = self.io.size();
         if let Some(overlay) = self.io.overlay.take() {
             let mut done = Ok(());

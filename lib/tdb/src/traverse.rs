@@ -11,6 +11,9 @@ use crate::layout::*;
 use crate::storage::Rec;
 use crate::{Error, LockMode, Result, Tdb};
 
+/// Chains whose heads are looked at without a lock before the file's length is looked at again.
+const CHAINS_A_LOOK: u32 = 256;
+
 impl Tdb {
     /// Calls `visit` for each record with no lock held; stops when it returns `false`. Returns the
     /// number of records visited.
@@ -118,6 +121,9 @@ impl Tdb {
     /// An unlocked look at the head, as a hint. Chain 0 is always visited, so that a traversal
     /// takes at least one lock and sees fresh data.
     pub(crate) fn chain_looks_empty(&mut self, chain: u32) -> Result<bool> {
+        if chain % CHAINS_A_LOOK == 0 {
+            self.size_is_sound()?;
+        }
         Ok(chain != 0 && self.io.word(chain_head(chain))? == 0)
     }
 
