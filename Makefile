@@ -46,6 +46,12 @@ cluster: build ## a shell inside a running cluster (NODES=3)
 .PHONY: bench
 bench: build ## our cluster and Debian's in turn: table, target/bench/results.json
 	$(BIN)/bench --out target/bench/results.json $(BENCH_ARGS)
+	$(BIN)/bench-tdb --out target/bench/results.json
+
+.PHONY: bench-tdb
+bench-tdb: ## our TDB engine and libtdb in turn (BENCH_ARGS=--instructions counts them with valgrind)
+	$(CARGO) build -p ctdb-tests --bin bench-tdb $(PROFILE_ARG)
+	$(BIN)/bench-tdb --out target/bench/results.json $(BENCH_ARGS)
 
 .PHONY: smbtorture
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md

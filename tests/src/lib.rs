@@ -34,7 +34,7 @@ pub use command::{run, run_ok, run_with_input, Outcome};
 pub use daemon::Daemon;
 pub use history::{Figures, Random};
 pub use netns::{private_mounts, Netns};
-pub use report::{today, write_section};
+pub use report::{comparison_table, median, merge_results, today, write_section, Comparison};
 pub use requirements::{missing, skip, Needs};
 pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER};
 pub use shape::like;

@@ -14,7 +14,6 @@
 //! to the cluster meanwhile; says `ready` on standard error once all its clients work).
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -22,9 +21,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use ctdb_tests::{
-    exit_with, missing, run_ok, today, wait_for, write_section, Cluster, Needs, Options, Side,
+    comparison_table, exit_with, median, merge_results, missing, run_ok, today, wait_for,
+    write_section, Cluster, Comparison, Needs, Options, Side,
 };
-use serde_json::{json, Value};
+use serde_json::Value;
 
 const USAGE: &str = "usage: bench [--rounds N] [--seconds N] [--records N] [--only TEXT] [--report FILE]
              [--out FILE]
@@ -287,78 +287,31 @@ fn reported_duration(cluster: &Cluster) -> Result<f64> {
     value.with_context(|| text.clone())
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0,
-    }
-}
-
-fn markdown(rows: &[Value], args: &Arguments) -> String {
+fn markdown(rows: &[Comparison], args: &Arguments) -> String {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    let mut text = format!(
+    format!(
         "Run of {}: {processors} processors, {} rounds of each side in turn, medians; loops of {} s, recoveries of {} \
-         records of {RECORD_BYTES} bytes. The peer is Debian's ctdbd, in the local loop a C program on libtdb.\n\n\
-         | workload | ours | peer | ratio | unit |\n|---|---|---|---|---|\n",
+         records of {RECORD_BYTES} bytes. The peer is Debian's ctdbd, in the local loop a C program on libtdb.\n\n{}",
         today(),
         args.rounds,
         args.seconds,
         args.records,
-    );
-    let number = |value: &Value| match value.as_f64().unwrap_or(f64::NAN) {
-        large if large >= 100.0 => format!("{large:.0}"),
-        small => format!("{small:.3}"),
-    };
-    for row in rows {
-        let text_of = |key: &str| row[key].as_str().unwrap_or_default().to_string();
-        let cells = [
-            text_of("workload"),
-            number(&row["ours"]),
-            number(&row["peer"]),
-            number(&row["ratio"]),
-            text_of("unit"),
-        ];
-        text += &format!("| {} |\n", cells.join(" | "));
-    }
-    text
+        comparison_table(rows),
+    )
 }
 
-/// Prints the table and adds its rows to the file, in place of older rows of the same workloads.
+/// Prints the table and adds its rows to the file of results.
 fn report(samples: &Samples, args: &Arguments) -> Result<()> {
-    let out = &args.out;
     let mut rows = Vec::new();
-    println!("\n{:48} {:>12} {:>12} {:>7}  unit", "workload", "ours", "peer", "ratio");
     for (what, unit, higher_is_better) in WORKLOADS {
         let of = |side: &'static str| samples.get(&(what, side)).map(|v| median(v));
         let (Some(ours), Some(peer)) = (of("ours"), of("debian")) else { continue };
-        let ratio = ours / peer;
-        let better = (ratio > 1.0) == higher_is_better;
-        println!(
-            "{what:48} {ours:12.4} {peer:12.4} {ratio:7.3}  {unit}{}",
-            if better { "" } else { "  (not better)" }
-        );
-        rows.push(json!({
-            "workload": what, "unit": unit, "ours": ours, "peer": peer,
-            "ratio": ratio, "higher_is_better": higher_is_better,
-        }));
+        rows.push(Comparison { workload: what.into(), unit, ours, peer, higher_is_better });
     }
+    Comparison::print_head();
+    rows.iter().for_each(Comparison::print);
     if let Some(file) = &args.report {
         write_section(file, "make bench", &markdown(&rows, args))?;
     }
-    let older: Vec<Value> = fs::read_to_string(out)
-        .ok()
-        .and_then(|t| serde_json::from_str(&t).ok())
-        .unwrap_or_default();
-    let mut all: Vec<Value> = older;
-    all.retain(|old| !rows.iter().any(|new| new["workload"] == old["workload"]));
-    all.extend(rows);
-    if let Some(parent) = out.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(out, serde_json::to_string_pretty(&all)? + "\n")?;
-    println!("\nratio is ours / peer; written to {}", out.display());
-    Ok(())
+    merge_results(&args.out, &rows)
 }
