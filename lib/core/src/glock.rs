@@ -2,7 +2,7 @@
 //! Cluster-wide locks: records of the database `g_lock.tdb` that list their holders
 //! (spec/database.md 15.2). The format is the C client library's; Samba's own is another one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ctdb_wire::control::call;
 use ctdb_wire::types::{GLock, RestList, ServerId};
@@ -16,9 +16,11 @@ use crate::error::{Error, Result};
 /// Name of the database.
 pub const G_LOCK_DB: &str = "g_lock.tdb";
 
-/// First and longest pause before a lock is tried again. The C library tries every millisecond.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(8);
+/// Pause before a lock is tried again. The same for all who wait, however long they do, and the same as in
+/// the C library: whoever waited longer between tries would be passed over again and again.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long after its release a lock is left to others that are known to want it.
+const COURTESY: Duration = Duration::from_millis(3);
 
 /// How a lock is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ impl LockKind {
 #[derive(Debug)]
 pub struct LockTable {
     db: Database,
+    /// The lock that was given back last, and until when others have their turn.
+    left_to_others: Option<(Vec<u8>, Instant)>,
 }
 
 /// What one look at a lock gave.
@@ -54,7 +58,7 @@ impl LockTable {
     /// Attaches the database of locks.
     pub fn attach(client: &mut Client, deadline: impl Into<Deadline>) -> Result<LockTable> {
         let db = Database::attach(client, G_LOCK_DB, DatabaseKind::Volatile, deadline)?;
-        Ok(LockTable { db })
+        Ok(LockTable { db, left_to_others: None })
     }
 
     /// Takes a lock for `owner`, whose `pid` must be connected to the daemon of its node: a holder
@@ -68,7 +72,10 @@ impl LockTable {
         deadline: impl Into<Deadline>,
     ) -> Result<()> {
         let deadline = deadline.into();
-        let mut pause = PAUSE_MIN;
+        if let Some((_, until)) = self.left_to_others.take().filter(|(left, _)| left == name) {
+            let courtesy = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(deadline.remaining().map_or(courtesy, |left| left.min(courtesy)));
+        }
         loop {
             if let Attempt::Locked = self.attempt(client, name, kind, owner, deadline)? {
                 return Ok(());
@@ -76,8 +83,7 @@ impl LockTable {
             if deadline.has_passed() {
                 return Err(Error::Timeout { what: "lock" });
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -122,6 +128,11 @@ impl LockTable {
         deadline: impl Into<Deadline>,
     ) -> Result<()> {
         let deadline = deadline.into();
+        // The record was here when the lock was taken. If it is not, somebody on another node has looked
+        // at it and waits; taken again at once, the lock would hardly ever be free for them.
+        if self.db.try_local_lock(name)?.is_none() {
+            self.left_to_others = Some((name.to_vec(), Instant::now() + COURTESY));
+        }
         let mut record = self.db.fetch_lock(client, name, deadline)?;
         let mut holders = parse(record.value()?)?;
         if let Some(at) = holders.iter().position(|holder| holder.sid == owner) {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The client against real daemons: Debian's, or those that `CTDBD` names (see ctdb-tests).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
 use ctdb_tests::{skip, Cluster, Needs, Options, Side};
 use ctdb_wire::control::call;
 use ctdb_wire::flags::{node, pnn, record};
-use ctdb_wire::types::ServerId;
-use ctdbcore::{Client, Database, DatabaseKind, Deadline, Error, LockKind, LockTable, Transaction};
+use ctdb_wire::types::{LtdbHeader, RecBuffer, ServerId};
+use ctdbcore::{
+    Client, Database, DatabaseKind, Deadline, Error, LockKind, LockTable, Replacement, Transaction,
+};
 
 /// Longer than a traverse that the daemon ends itself (TraverseTimeout, 20 s).
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,6 +53,20 @@ fn controls_and_messages() -> Result<()> {
     }
     statuses.sort_unstable();
     ensure!(statuses == [(0, 0), (1, 1), (7, -1)], "{statuses:?}");
+    // the same, step by step, as an event loop does it
+    let fan = a.start_many::<call::GetPnn>(&[0, 1], &());
+    let limit = Deadline::after(LIMIT);
+    while !a.all_answered(&fan) {
+        a.turn(limit, "answers")?;
+    }
+    let nodes: Vec<u32> = a.gather(fan, limit).iter().map(|(node, _)| *node).collect();
+    ensure!(nodes.len() == 2 && nodes.contains(&1), "{nodes:?}");
+    let ticket = a.start_control::<call::GetPnn>(1, &())?;
+    ensure!(a.finish_control(ticket, LIMIT)?.status == 1);
+    ensure!(matches!(a.finish_control(ticket, LIMIT), Err(Error::Usage(_))), "taken twice");
+    a.control_all::<call::GetNodemap>(&[0, 1], LIMIT, &())?;
+    let refused = a.control_all::<call::GetNodemap>(&[0, 7, 1], LIMIT, &());
+    ensure!(matches!(refused, Err(Error::Refused { node: 7, status: -1, .. })), "{refused:?}");
     let none = a.control::<call::GetRunstate, u32>(0, Duration::ZERO, &());
     ensure!(none.is_err_and(|e| e.is_timeout()), "a passed deadline is a timeout");
 
@@ -217,6 +234,48 @@ fn transactions_exclude_each_other() -> Result<()> {
     Ok(())
 }
 
+/// A writer that takes the lock again as soon as it has let it go leaves others their turn.
+#[test]
+fn a_busy_writer_does_not_starve_others() -> Result<()> {
+    const TURNS: u64 = 10;
+    let Some(cluster) = cluster()? else { return Ok(()) };
+    let kind = DatabaseKind::Replicated;
+    let (started, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let write = |pnn: usize, again: &dyn Fn(u64) -> bool| -> Result<u64> {
+        cluster.netns().enter()?;
+        let mut client = connect(&cluster, pnn)?;
+        let mut locks = LockTable::attach(&mut client, LIMIT)?;
+        let mut db = Database::attach(&mut client, "busy.tdb", kind, LIMIT)?;
+        let mut round = 0;
+        while again(round) {
+            let write = LockKind::Write;
+            let mut t = Transaction::start(&mut client, &mut locks, &mut db, write, LIMIT)?;
+            t.store(format!("node {pnn}").as_bytes(), &round.to_le_bytes())?;
+            t.commit(&mut client, LIMIT)?;
+            round += 1;
+        }
+        Ok(round)
+    };
+    let taken = std::thread::scope(|scope| -> Result<u64> {
+        let hog = scope.spawn(|| {
+            let going_on = |round| {
+                started.store(round > 0, Ordering::Relaxed);
+                !done.load(Ordering::Relaxed)
+            };
+            write(0, &going_on)
+        });
+        while !started.load(Ordering::Relaxed) && !hog.is_finished() {
+            std::thread::yield_now();
+        }
+        let turns = scope.spawn(|| write(1, &|round| round < TURNS)).join().expect("no panic");
+        done.store(true, Ordering::Relaxed);
+        let taken = hog.join().expect("no panic")?;
+        turns.map(|_| taken)
+    })?;
+    ensure!(taken <= 10 * TURNS, "{taken} turns of the busy one for {TURNS} of the other");
+    Ok(())
+}
+
 #[test]
 fn locks_of_the_dead_are_free() -> Result<()> {
     let Some(cluster) = cluster()? else { return Ok(()) };
@@ -240,6 +299,64 @@ fn locks_of_the_dead_are_free() -> Result<()> {
     locks.lock(&mut client, b"lock", LockKind::Write, writer, LIMIT)?;
     locks.unlock(&mut client, b"lock", writer, LIMIT)?;
     ensure!(locks.holders(&mut client, b"lock", LIMIT)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn content_is_replaced_on_all_nodes_or_on_none() -> Result<()> {
+    let Some(mut cluster) = cluster()? else { return Ok(()) };
+    let (mut a, mut b) = (connect(&cluster, 0)?, connect(&cluster, 1)?);
+    let kind = DatabaseKind::Persistent;
+    let mut on_a = Database::attach(&mut a, "whole.tdb", kind, LIMIT)?;
+    let mut on_b = Database::attach(&mut b, "whole.tdb", kind, LIMIT)?;
+    let generation = a.control::<call::GetVnnMap, _>(0, LIMIT, &())?.generation;
+    // more than may be under way without asking
+    let value = vec![b'v'; 30_000];
+    let mut buffer = RecBuffer::new(0);
+    let mut replacement = Replacement::begin(&mut a, on_a.id(), generation, &[0, 1], LIMIT)?;
+    ensure!(
+        matches!(replacement.push(&buffer), Err(Error::Usage(_))),
+        "pushed before it was begun"
+    );
+    replacement.fill()?;
+    for i in 0..400u32 {
+        let header = LtdbHeader { rsn: i.into(), ..LtdbHeader::default() };
+        buffer.push_with_header(0, &i.to_le_bytes(), &header, &value);
+        if buffer.count() == 20 {
+            replacement.push(&buffer)?;
+            buffer.clear();
+        }
+    }
+    replacement.commit()?;
+    let content = |db: &mut Database| -> Result<(u64, u64)> {
+        let mut rsns = 0;
+        let count = db.snapshot_local(|_, header, found| {
+            rsns += header.rsn * u64::from(found == value);
+            true
+        })?;
+        Ok((count, rsns))
+    };
+    let whole = (400, (0..400).sum());
+    ensure!(content(&mut on_a)? == whole && content(&mut on_b)? == whole);
+
+    // Given up half-way: a recovery brings the old content back and thaws.
+    let id = on_a.id();
+    let mut abandoned = Replacement::begin(&mut a, id, generation, &[0, 1], LIMIT)?;
+    abandoned.fill()?;
+    let mut other = RecBuffer::new(0);
+    other.push_with_header(0, b"new", &LtdbHeader::default(), b"new");
+    abandoned.push(&other)?;
+    drop(abandoned);
+    ensure!(content(&mut on_a)? == whole && content(&mut on_b)? == whole, "after giving up");
+    cluster.settled(&[0, 1])?;
+    let now = a.control::<call::GetVnnMap, _>(0, LIMIT, &())?.generation;
+    ensure!(now != generation, "no recovery");
+
+    // A node that does not take part has to be left out.
+    let refused = Replacement::begin(&mut a, id, now, &[0, 1, 7], LIMIT).err();
+    ensure!(matches!(refused, Some(Error::Refused { node: 7, .. })), "{refused:?}");
+    ensure!(content(&mut on_b)? == whole);
+    cluster.settled(&[0, 1])?;
     Ok(())
 }
 
