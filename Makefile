@@ -62,6 +62,10 @@ golden: ## record anew what Debian's ctdb prints on scripted daemons (tests/gold
 	$(MAKE) --no-print-directory build PROFILE=dev
 	CTDB_GOLDEN=record $(CARGO) test -p ctdb-tests --test tool golden
 
+.PHONY: compare
+compare: build ## our ctdb beside Debian's on clusters of both kinds; docs/tool-compatibility.md
+	$(BIN)/compare --report docs/tool-compatibility.md $(COMPARE_ARGS)
+
 .PHONY: sim
 sim: ## simulated clusters under random faults (SEEDS=200, FIRST=0)
 	$(CARGO) run --quiet --release -p ctdb-engine --example sim -- $(SEEDS) $(FIRST)

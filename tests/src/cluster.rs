@@ -52,6 +52,8 @@ pub struct Options {
     pub extra_conf: String,
     /// `NAME=VALUE` lines of each node's ctdb.tunables.
     pub tunables: String,
+    /// Each node's public_addresses.
+    pub public_addresses: String,
 }
 
 impl Options {
@@ -65,6 +67,7 @@ impl Options {
             log_level: "INFO",
             extra_conf: String::new(),
             tunables: String::new(),
+            public_addresses: String::new(),
         }
     }
 
@@ -372,7 +375,7 @@ fn write_ctdb_files(node: &Node, options: &Options, dir: &Path) -> Result<()> {
         fs::create_dir_all(base.join(sub))?;
     }
     fs::copy(dir.join("nodes"), base.join("nodes"))?;
-    fs::write(base.join("public_addresses"), "")?;
+    fs::write(base.join("public_addresses"), &options.public_addresses)?;
     for script in ["notify.sh", "events/legacy/50.nothing.script"] {
         let path = base.join(script);
         fs::write(&path, "#!/bin/sh\nexit 0\n")?;

@@ -9,10 +9,11 @@
 //! The set-up follows spec/samba-client.md 20 and spec/events-config.md 1.
 //!
 //! For the tool alone there is also a scripted daemon ([`fake`]) and, on top of it, golden files
-//! ([`golden`]).
+//! ([`golden`]); [`beside`] runs it beside Debian's on real clusters.
 
 #![forbid(unsafe_code)]
 
+pub mod beside;
 mod cluster;
 mod command;
 mod daemon;

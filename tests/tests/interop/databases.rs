@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
-use ctdb_tests::{run, skip, wait_for, Needs, Node, Outcome, Side};
+use ctdb_tests::{run, skip, wait_for, Cluster, Needs, Node, Outcome, Side};
 
 use super::cluster;
 
@@ -220,27 +220,23 @@ fn a_wipe_is_whole_or_undone() -> Result<()> {
         return Ok(());
     }
     let mut cluster = cluster(2)?;
-    let whole = {
-        // a node that does not answer in time; the leader has to
-        let leader: usize = cluster.settled(&[0, 1])?.leader.parse()?;
-        let tools = Tools::on(&cluster.nodes[leader])?;
-        fill(&tools, cluster.path())?;
-        let whole = tools.records("p.tdb")?;
-        let silent = cluster.nodes[1 - leader].ctdbd.as_ref().context("the other daemon")?.pid();
-        let signal = |name: &str| {
-            run(std::process::Command::new("kill").args([name, &silent.to_string()]), LIMIT)
+    fill(&Tools::on(&cluster.nodes[0])?, cluster.path())?;
+    let whole = Tools::on(&cluster.nodes[0])?.records("p.tdb")?;
+    // a control that is not answered in time, the end of the whole run's time, ^C
+    for how in ["-t 1 wipedb p.tdb", "-T 1 wipedb p.tdb", "wipedb p.tdb & sleep 0.5; kill -INT $!"] {
+        let got = with_a_silent_node(&mut cluster, how)?;
+        let (code, said) = match how.split(' ').next() {
+            Some("-t") => (110, ""),
+            Some("-T") => (1, "Maximum runtime exceeded - exiting\n"),
+            _ => (130, ""),
         };
-        signal("-STOP")?.ok()?;
-        let late = tools.tried(&["-t", "1", "wipedb", "p.tdb"]);
-        signal("-CONT")?.ok()?;
-        let late = late?;
-        let quiet = late.stderr.is_empty() && late.stdout.is_empty();
-        ensure!(late.code == Some(110) && quiet, "{late}");
-        whole
-    };
-    cluster.settled(&[0, 1])?;
+        ensure!(got.code == Some(code) && got.stderr == said && got.stdout.is_empty(), "{got}");
+        cluster.settled(&[0, 1])?;
+        for node in &cluster.nodes {
+            same_records(&whole, &Tools::on(node)?.records("p.tdb")?)?;
+        }
+    }
     let [first, second] = [Tools::on(&cluster.nodes[0])?, Tools::on(&cluster.nodes[1])?];
-    same_records(&whole, &second.records("p.tdb")?)?;
     second.ours(&["pstore", "p.tdb", "after", "it"])?;
 
     for db in ["p.tdb", "v.tdb"] {
@@ -256,6 +252,22 @@ fn a_wipe_is_whole_or_undone() -> Result<()> {
     ensure!(first.ours(&["pfetch", "p.tdb", "key"])? == "new\n");
     ensure!(first.ours(&["getdbseqnum", "p.tdb"])? == "0x1\n");
     Ok(())
+}
+
+/// Our tool on the leader while the other node does not answer.
+fn with_a_silent_node(cluster: &mut Cluster, line: &str) -> Result<Outcome> {
+    let leader: usize = cluster.settled(&[0, 1])?.leader.parse()?;
+    let tools = Tools::on(&cluster.nodes[leader])?;
+    let silent = cluster.nodes[1 - leader].ctdbd.as_ref().context("the other daemon")?.pid();
+    let signal = |name: &str| {
+        run(std::process::Command::new("kill").args([name, &silent.to_string()]), LIMIT)
+    };
+    // in the background a shell has ^C ignored
+    let line = format!("'{}' {line}; wait $!", tools.ours.display());
+    signal("-STOP")?.ok()?;
+    let got = tools.run("/bin/bash".as_ref(), &["-mc", &line]);
+    signal("-CONT")?.ok()?;
+    got
 }
 
 #[test]

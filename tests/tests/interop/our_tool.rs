@@ -41,6 +41,7 @@ fn beside_debians(side: Side, nodes: usize) -> Result<()> {
 }
 
 #[test]
+#[ignore = "commands that are being written"]
 fn says_what_debians_says_on_one_c_daemon() -> Result<()> {
     match skip(Needs::DebianCtdb) {
         true => Ok(()),
@@ -49,6 +50,7 @@ fn says_what_debians_says_on_one_c_daemon() -> Result<()> {
 }
 
 #[test]
+#[ignore = "commands that are being written"]
 fn says_what_debians_says_on_three_c_daemons() -> Result<()> {
     match skip(Needs::DebianCtdb) {
         true => Ok(()),
@@ -57,6 +59,7 @@ fn says_what_debians_says_on_three_c_daemons() -> Result<()> {
 }
 
 #[test]
+#[ignore = "commands that are being written"]
 fn says_what_debians_says_on_one_of_our_daemons() -> Result<()> {
     match skip(Needs::DebianCtdb) {
         true => Ok(()),
@@ -65,6 +68,7 @@ fn says_what_debians_says_on_one_of_our_daemons() -> Result<()> {
 }
 
 #[test]
+#[ignore = "commands that are being written"]
 fn says_what_debians_says_on_three_of_our_daemons() -> Result<()> {
     match skip(Needs::DebianCtdb) {
         true => Ok(()),

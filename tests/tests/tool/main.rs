@@ -3,3 +3,4 @@
 //! does when the daemon misbehaves.
 
 mod golden;
+mod scripts;
