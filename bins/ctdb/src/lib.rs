@@ -19,6 +19,7 @@ mod progress;
 mod startup;
 mod table;
 mod tool;
+mod unfinished;
 mod usage;
 
 use std::ffi::OsString;

@@ -14,7 +14,7 @@ use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
 use crate::tool::Tool;
-use crate::{commands::listnodes, flags, usage};
+use crate::{commands::listnodes, flags, unfinished, usage};
 
 /// Seconds that a run may take unless something else is said.
 const DEFAULT_RUNTIME: u64 = 120;
@@ -85,6 +85,7 @@ fn watch_runtime(limit: Option<Duration>) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
         errln!("Maximum runtime exceeded - exiting");
+        unfinished::undo();
         std::process::exit(1);
     });
 }

@@ -222,14 +222,16 @@ fn a_wipe_is_whole_or_undone() -> Result<()> {
     let mut cluster = cluster(2)?;
     fill(&Tools::on(&cluster.nodes[0])?, cluster.path())?;
     let whole = Tools::on(&cluster.nodes[0])?.records("p.tdb")?;
-    // a control that is not answered in time, the end of the whole run's time, ^C
-    for how in ["-t 1 wipedb p.tdb", "-T 1 wipedb p.tdb", "wipedb p.tdb & sleep 0.5; kill -INT $!"] {
+    for node in &cluster.nodes {
+        // recoveries one after the other
+        Tools::on(node)?.ours(&["setvar", "RerecoveryTimeout", "0"])?;
+    }
+    for (how, code, said) in [
+        (How::ControlTimeout, 110, ""),
+        (How::RunTimeout, 1, "Maximum runtime exceeded - exiting\n"),
+        (How::Interrupt, 130, ""),
+    ] {
         let got = with_a_silent_node(&mut cluster, how)?;
-        let (code, said) = match how.split(' ').next() {
-            Some("-t") => (110, ""),
-            Some("-T") => (1, "Maximum runtime exceeded - exiting\n"),
-            _ => (130, ""),
-        };
         ensure!(got.code == Some(code) && got.stderr == said && got.stdout.is_empty(), "{got}");
         cluster.settled(&[0, 1])?;
         for node in &cluster.nodes {
@@ -254,18 +256,33 @@ fn a_wipe_is_whole_or_undone() -> Result<()> {
     Ok(())
 }
 
-/// Our tool on the leader while the other node does not answer.
-fn with_a_silent_node(cluster: &mut Cluster, line: &str) -> Result<Outcome> {
+/// What ends a wipe that cannot be completed.
+#[derive(Clone, Copy)]
+enum How {
+    ControlTimeout,
+    RunTimeout,
+    Interrupt,
+}
+
+/// A wipe by our tool on the leader while the other node does not answer.
+fn with_a_silent_node(cluster: &mut Cluster, how: How) -> Result<Outcome> {
     let leader: usize = cluster.settled(&[0, 1])?.leader.parse()?;
     let tools = Tools::on(&cluster.nodes[leader])?;
     let silent = cluster.nodes[1 - leader].ctdbd.as_ref().context("the other daemon")?.pid();
     let signal = |name: &str| {
         run(std::process::Command::new("kill").args([name, &silent.to_string()]), LIMIT)
     };
-    // in the background a shell has ^C ignored
-    let line = format!("'{}' {line}; wait $!", tools.ours.display());
+    let ours = tools.ours.to_string_lossy();
+    let (program, args): (&Path, Vec<&str>) = match how {
+        How::ControlTimeout => (&tools.ours, vec!["-t", "1", "wipedb", "p.tdb"]),
+        How::RunTimeout => (&tools.ours, vec!["-T", "1", "wipedb", "p.tdb"]),
+        How::Interrupt => (
+            "/usr/bin/timeout".as_ref(),
+            vec!["--preserve-status", "-s", "INT", "0.5", &ours, "wipedb", "p.tdb"],
+        ),
+    };
     signal("-STOP")?.ok()?;
-    let got = tools.run("/bin/bash".as_ref(), &["-mc", &line]);
+    let got = tools.run(program, &args);
     signal("-CONT")?.ok()?;
     got
 }

@@ -19,6 +19,7 @@ use crate::exit::{result_of, Done, Exit, FAILED};
 use crate::options::Options;
 use crate::progress::Progress;
 use crate::tool::{FoundDb, Tool};
+use crate::unfinished::Unfinished;
 use crate::usage;
 
 /// ENOMEM: what the C tool reports when it has no node to work on.
@@ -161,6 +162,7 @@ pub(crate) fn restoredb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         heir: tool.pnn(),
     });
     let limit = tool.limit();
+    let _unfinished = Unfinished::begin();
     let begun = Replacement::begin(&mut tool.client, db.id(), generation, &nodes, limit);
     let restored = begun.and_then(|mut replacement| {
         replacement.fill()?;
@@ -193,6 +195,7 @@ pub(crate) fn wipedb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let db = tool.attach(&found)?;
     let (nodes, generation) = ready(tool)?;
     let limit = tool.limit();
+    let _unfinished = Unfinished::begin();
     let wiped = Replacement::begin(&mut tool.client, db.id(), generation, &nodes, limit);
     wiped.and_then(Replacement::commit).map_err(|e| replacement_failed(&e))?;
     outln!("Database {} wiped", found.name);
