@@ -26,6 +26,7 @@ mod requirements;
 mod samba;
 mod shape;
 mod side;
+pub mod tdb_torture;
 mod torture;
 mod wait;
 mod workdir;

@@ -7,6 +7,8 @@ use std::path::Path;
 /// Groups of programs, by what uses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
+    /// libtdb with its tools and Python module, and a C compiler; no root.
+    Libtdb,
     /// Nodes alone: root, ip, setpriv.
     Cluster,
     /// And Debian's `ctdb` and `ctdbd`.
@@ -17,6 +19,13 @@ pub enum Needs {
     Torture,
 }
 
+const LIBTDB: &[&str] = &[
+    "/usr/bin/cc",
+    "/usr/include/tdb.h",
+    "/usr/bin/tdbtool",
+    "/usr/bin/python3",
+    "/usr/share/doc/python3-tdb",
+];
 const CLUSTER: &[&str] = &["/usr/bin/setpriv", "/sbin/ip"];
 const DEBIAN: &[&str] = &["/usr/bin/ctdb", "/usr/sbin/ctdbd"];
 const SAMBA: &[&str] = &[
@@ -30,6 +39,9 @@ const TORTURE: &[&str] = &["/usr/bin/smbtorture"];
 
 /// What is missing here for `needs`, in words that say how to get it; `None` if nothing is.
 pub fn missing(needs: Needs) -> Option<String> {
+    if needs == Needs::Libtdb {
+        return absent(LIBTDB.to_vec());
+    }
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root (network namespaces, smbd)".into());
     }
@@ -41,8 +53,12 @@ pub fn missing(needs: Needs) -> Option<String> {
             files.extend(list);
         }
     }
-    let absent: Vec<&str> = files.into_iter().filter(|f| !Path::new(f).exists()).collect();
-    (!absent.is_empty()).then(|| format!("missing {}; run `make setup`", absent.join(", ")))
+    absent(files)
+}
+
+fn absent(mut files: Vec<&str>) -> Option<String> {
+    files.retain(|file| !Path::new(file).exists());
+    (!files.is_empty()).then(|| format!("missing {}; run `make setup`", files.join(", ")))
 }
 
 /// Whether a test has to be left out, said on standard error where the test runner's capture does

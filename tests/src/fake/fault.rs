@@ -5,6 +5,8 @@ use anyhow::{bail, Context, Result};
 use ctdb_wire::legacy::{ReplyControl, Rounding, Route};
 use ctdb_wire::Opcode;
 
+use crate::history::Random;
+
 /// Something that goes wrong at one control.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -45,12 +47,14 @@ pub enum Action {
     Empty,
     /// A success with data that counts 4 billion elements.
     Counted,
+    /// A success with some bytes of its data changed; the number chooses which.
+    Flipped(u64),
 }
 
 impl Fault {
     /// Reads `CONTROL [node=N] [after=N] ACTION`, where `*` is any control and an action is
     /// `silent`, `close`, `status=N[:MESSAGE]`, `garbage`, `truncated`, `huge`, `tiny`,
-    /// `wrong-reqid`, `overlong`, `cut`, `empty` or `counted`.
+    /// `wrong-reqid`, `overlong`, `cut`, `empty`, `counted` or `flipped=SEED`.
     pub fn parse(text: &str) -> Result<Fault> {
         let mut words = text.split_whitespace();
         let name = words.next().context("no control")?;
@@ -70,6 +74,7 @@ impl Fault {
                     let (status, message) = rest.split_once(':').unwrap_or((rest, ""));
                     fault.action = Action::Status(status.parse()?, message.replace('_', " "));
                 }
+                Some(("flipped", seed)) => fault.action = Action::Flipped(seed.parse()?),
                 _ => fault.action = plain_action(word)?,
             }
         }
@@ -137,6 +142,17 @@ pub(crate) fn spoil(action: &Action, route: &Route, good: &[u8]) -> Result<(Vec<
         }
         Action::Cut => (packet(route, 0, &good[..good.len() / 2], b"")?, false),
         Action::Empty => (packet(route, 0, b"", b"")?, false),
+        Action::Flipped(seed) => {
+            let mut flipped = good.to_vec();
+            let mut random = Random::new(*seed);
+            for _ in 0..3.min(flipped.len()) {
+                let at = random.below(flipped.len());
+                if let Some(byte) = flipped.get_mut(at) {
+                    *byte ^= 1 + random.below(255) as u8;
+                }
+            }
+            (packet(route, 0, &flipped, b"")?, false)
+        }
         Action::Counted => {
             let mut counted = good.to_vec();
             claim(&mut counted, 0, u32::MAX);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -49,6 +49,8 @@ struct Shared {
     /// Records that came so far for a node at an address.
     pushed: Mutex<HashMap<(u32, u64), u32>>,
     ending: AtomicBool,
+    /// Controls that have arrived.
+    controls: AtomicU32,
 }
 
 impl FakeDaemon {
@@ -63,6 +65,7 @@ impl FakeDaemon {
             notes: Mutex::default(),
             pushed: Mutex::default(),
             ending: AtomicBool::new(false),
+            controls: AtomicU32::new(0),
         });
         let acceptor = std::thread::spawn({
             let shared = shared.clone();
@@ -75,6 +78,11 @@ impl FakeDaemon {
     /// Questions are left out, and numbers that are the tool's own choice.
     pub fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.shared.notes))
+    }
+
+    /// How many controls have arrived.
+    pub fn controls(&self) -> u32 {
+        self.shared.controls.load(Ordering::Relaxed)
     }
 
     /// The environment in which a tool finds this daemon.
@@ -222,6 +230,7 @@ impl Connection {
         if !only_asks(opcode) {
             self.note(route.destnode, &format!("{opcode} {}", shown(&request)));
         }
+        self.shared.controls.fetch_add(1, Ordering::Relaxed);
         let fault = self.fault(opcode, route.destnode);
         let mut good = Answer::default();
         // a control that fails has no effect; one whose answer goes astray has

@@ -3,4 +3,5 @@
 //! does when the daemon misbehaves.
 
 mod golden;
+mod nonsense;
 mod scripts;
