@@ -71,7 +71,8 @@ sim: ## simulated clusters under random faults (SEEDS=200, FIRST=0)
 	$(CARGO) run --quiet --release -p ctdb-engine --example sim -- $(SEEDS) $(FIRST)
 
 .PHONY: soak
-soak: build ## minutes of killed nodes under a checker of record histories (MINUTES=5)
+soak: build ## minutes of killed nodes, and of killed processes on TDB files, under checkers of all they acknowledged (MINUTES=5)
+	$(BIN)/soak-tdb --minutes $(MINUTES)
 	$(BIN)/soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 .PHONY: fmt-check

@@ -24,7 +24,7 @@ const LIBTDB: &[&str] = &[
     "/usr/include/tdb.h",
     "/usr/bin/tdbtool",
     "/usr/bin/python3",
-    "/usr/share/doc/python3-tdb",
+    "/usr/lib/python3/dist-packages/_tdb_text.py",
 ];
 const CLUSTER: &[&str] = &["/usr/bin/setpriv", "/sbin/ip"];
 const DEBIAN: &[&str] = &["/usr/bin/ctdb", "/usr/sbin/ctdbd"];
