@@ -29,6 +29,7 @@ pub const SCENARIOS: &[&str] = &[
     "databases",
     "counters",
     "records",
+    "large",
     "nodes-deleted",
     "nodes-added",
     "nodes-differ",
@@ -55,6 +56,7 @@ pub fn scenario(name: &str) -> Result<State> {
         "databases" => databases(),
         "counters" => counters(),
         "records" => records(),
+        "large" => large(),
         "nodes-deleted" => nodes_file(&[Some(0), None, Some(2)], 1, node::DISCONNECTED),
         "nodes-added" => nodes_file(&[Some(0), Some(1), Some(2), Some(3)], 0, 0),
         "nodes-differ" => nodes_differ(),
@@ -360,6 +362,32 @@ fn records() -> State {
         .database(broken)
         .database(gone)
         .database(Db::new("nothing.tdb", 0))
+}
+
+/// As large as clusters get: 48 nodes, 200 addresses, 80 databases.
+fn large() -> State {
+    let mut state = State::healthy(48);
+    for number in 0..200u32 {
+        let octets = [10, 200, (number * 7 % 200) as u8, number as u8];
+        let host = number * 5 % 48;
+        for node in &mut state.nodes {
+            node.public.push(FakeIp {
+                addr: IpAddr::from(octets),
+                pnn: host,
+                active: (host == node.pnn).then_some(0),
+                ifaces: vec![("eth1", true, 4)],
+            });
+        }
+    }
+    for number in 0..80u8 {
+        let kinds = [0, db::PERSISTENT, db::REPLICATED, db::STICKY, db::READONLY];
+        let kind = kinds[usize::from(number) % kinds.len()];
+        state = state.database(Db::new(&format!("database_{number}.tdb"), kind));
+    }
+    for pnn in [7, 19, 33] {
+        state.node(pnn).flags = node::STOPPED;
+    }
+    state
 }
 
 /// All nodes have read a new nodes file; `changed` is the node that it is about.
