@@ -13,6 +13,7 @@ mod backup;
 mod commands;
 mod exit;
 mod flags;
+mod json;
 mod number;
 mod options;
 mod progress;
@@ -23,6 +24,8 @@ mod unfinished;
 mod usage;
 
 use std::ffi::OsString;
+
+pub use json::schema as json_schema;
 
 /// Runs the tool with the words behind its name, and gives the exit code.
 pub fn run(words: &[OsString]) -> i32 {

@@ -86,6 +86,7 @@ const TABLE: &[(Opt, Option<u8>, Option<&str>)] = &[
     (Opt::Node, Some(b'n'), Some("node")),
     (Opt::Machine, Some(b'Y'), None),
     (Opt::Json, Some(b'j'), Some("json")),
+    (Opt::Json, Some(b'J'), None),
     (Opt::Separator, Some(b'x'), Some("separator")),
     (Opt::Parsable, Some(b'X'), None),
     (Opt::Verbose, Some(b'v'), Some("verbose")),

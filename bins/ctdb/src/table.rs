@@ -65,43 +65,45 @@ const DB: &str = "<dbname|dbid>";
 pub(crate) const COMMANDS: &[Command] = &[
     alone("version", status::version).with_json().is("show version of ctdb"),
     remote("status", status::status).with_json().is("show node status"),
-    remote("uptime", status::uptime).is("show node uptime"),
-    remote("ping", status::ping).is("ping a node"),
+    remote("uptime", status::uptime).with_json().is("show node uptime"),
+    remote("ping", status::ping).with_json().is("ping a node"),
     remote("runstate", status::runstate)
+        .with_json()
         .takes("[setup|first_recovery|startup|running]")
         .is("get/check runstate of a node"),
-    remote("getvar", tunable::getvar).takes("<name>").is("get a tunable variable"),
+    remote("getvar", tunable::getvar).with_json().takes("<name>").is("get a tunable variable"),
     remote("setvar", tunable::setvar).takes("<name> <value>").is("set a tunable variable"),
-    remote("listvars", tunable::listvars).is("list tunable variables"),
-    remote("statistics", statistics::statistics).is("show ctdb statistics"),
+    remote("listvars", tunable::listvars).with_json().is("list tunable variables"),
+    remote("statistics", statistics::statistics).with_json().is("show ctdb statistics"),
     remote("statisticsreset", statistics::reset).is("reset ctdb statistics"),
-    remote("stats", statistics::history).takes("[count]").is("show rolling statistics"),
-    remote("ip", ips::ip).takes("[all]").is("show public ips"),
-    remote("ipinfo", ips::ipinfo).takes("<ip>").is("show public ip details"),
-    remote("ifaces", ips::ifaces).is("show interfaces"),
+    remote("stats", statistics::history).with_json().takes("[count]").is("show rolling statistics"),
+    remote("ip", ips::ip).with_json().takes("[all]").is("show public ips"),
+    remote("ipinfo", ips::ipinfo).with_json().takes("<ip>").is("show public ip details"),
+    remote("ifaces", ips::ifaces).with_json().is("show interfaces"),
     remote("setifacelink", ips::setifacelink)
         .takes("<iface> up|down")
         .is("set interface link status"),
     remote("process-exists", status::process_exists)
+        .with_json()
         .takes("<pid> [<srvid>]")
         .is("check if a process exists on a node"),
-    remote("getdbmap", database::getdbmap).is("show attached databases"),
-    remote("getdbstatus", database::getdbstatus).takes(DB).is("show database status"),
-    local("catdb", record::catdb).takes(DB).is("dump cluster-wide ctdb database"),
-    local("cattdb", record::cattdb).takes(DB).is("dump local ctdb database"),
-    remote("getcapabilities", status::getcapabilities).is("show node capabilities"),
-    local("pnn", status::pnn).is("show the pnn of the current node"),
+    remote("getdbmap", database::getdbmap).with_json().is("show attached databases"),
+    remote("getdbstatus", database::getdbstatus).with_json().takes(DB).is("show database status"),
+    local("catdb", record::catdb).with_json().takes(DB).is("dump cluster-wide ctdb database"),
+    local("cattdb", record::cattdb).with_json().takes(DB).is("dump local ctdb database"),
+    remote("getcapabilities", status::getcapabilities).with_json().is("show node capabilities"),
+    local("pnn", status::pnn).with_json().is("show the pnn of the current node"),
     remote("setdebug", status::setdebug)
         .takes("ERROR|WARNING|NOTICE|INFO|DEBUG")
         .is("set debug level"),
-    remote("getdebug", status::getdebug).is("get debug level"),
+    remote("getdebug", status::getdebug).with_json().is("get debug level"),
     local("attach", database::attach)
         .takes("<dbname> [persistent|replicated]")
         .is("attach a database"),
     local("detach", database::detach).takes("<dbname|dbid> ...").is("detach database(s)"),
-    remote("dumpmemory", memory::dumpmemory).is("dump ctdbd memory map"),
-    remote("rddumpmemory", memory::rddumpmemory).is("dump recoverd memory map"),
-    remote("getpid", status::getpid).is("get ctdbd process ID"),
+    remote("dumpmemory", memory::dumpmemory).with_json().is("dump ctdbd memory map"),
+    remote("rddumpmemory", memory::rddumpmemory).with_json().is("dump recoverd memory map"),
+    remote("getpid", status::getpid).with_json().is("get ctdbd process ID"),
     remote("disable", admin::disable).is("disable a node"),
     remote("enable", admin::enable).is("enable a node"),
     remote("stop", admin::stop).is("stop a node"),
@@ -113,8 +115,11 @@ pub(crate) const COMMANDS: &[Command] = &[
     remote("sync", admin::ipreallocate).is("run ip reallocation (deprecated)"),
     remote("ipreallocate", admin::ipreallocate).is("run ip reallocation"),
     remote("gratarp", ips::gratarp).takes("<ip> <interface>").is("send a gratuitous arp"),
-    remote("gettickles", tickles::gettickles).takes("<ip> [<port>]").is("get the list of tickles"),
-    alone("listnodes", listnodes::listnodes).is("list nodes in the cluster"),
+    remote("gettickles", tickles::gettickles)
+        .with_json()
+        .takes("<ip> [<port>]")
+        .is("get the list of tickles"),
+    alone("listnodes", listnodes::listnodes).with_json().is("list nodes in the cluster"),
     local("backupdb", backup::backupdb)
         .takes("<dbname|dbid> <file>")
         .is("backup a database into a file"),
@@ -122,16 +127,18 @@ pub(crate) const COMMANDS: &[Command] = &[
         .takes("<file> [dbname]")
         .is("restore a database from a file"),
     alone("dumpdbbackup", backup::dumpdbbackup)
+        .with_json()
         .takes("<file>")
         .is("dump database from a backup file"),
     local("wipedb", backup::wipedb).takes(DB).is("wipe the contents of a database."),
-    remote("leader", status::leader).is("show the pnn of the leader"),
-    remote("getreclock", status::getreclock).is("get recovery lock file"),
+    remote("leader", status::leader).with_json().is("show the pnn of the leader"),
+    remote("getreclock", status::getreclock).with_json().is("get recovery lock file"),
     remote("setlmasterrole", admin::setlmasterrole).takes("on|off").is("set LMASTER role"),
     remote("setleaderrole", admin::setleaderrole).takes("on|off").is("set LEADER role"),
     remote("setdbreadonly", database::setdbreadonly).takes(DB).is("enable readonly records"),
     remote("setdbsticky", database::setdbsticky).takes(DB).is("enable sticky records"),
     local("pfetch", transaction::pfetch)
+        .with_json()
         .takes("<dbname|dbid> <key>")
         .is("fetch record from persistent database"),
     local("pstore", transaction::pstore)
@@ -143,11 +150,15 @@ pub(crate) const COMMANDS: &[Command] = &[
     local("ptrans", transaction::ptrans)
         .takes("<dbname|dbid> [<file>]")
         .is("update a persistent database (from file or stdin)"),
-    remote("tfetch", rawtdb::tfetch).takes("<tdb-file> <key> [<file>]").is("fetch a record"),
+    remote("tfetch", rawtdb::tfetch)
+        .with_json()
+        .takes("<tdb-file> <key> [<file>]")
+        .is("fetch a record"),
     remote("tstore", rawtdb::tstore)
         .takes("<tdb-file> <key> <data> [<rsn> <dmaster> <flags>]")
         .is("store a record"),
     local("readkey", record::readkey)
+        .with_json()
         .takes("<dbname|dbid> <key> [readonly]")
         .is("read value of a database key"),
     local("writekey", record::writekey)
@@ -158,13 +169,21 @@ pub(crate) const COMMANDS: &[Command] = &[
         .takes("<dbname|dbid> <key> <value>")
         .is("push a record to all nodes"),
     alone("checktcpport", listnodes::checktcpport)
+        .with_json()
         .takes("<port>")
         .is("check if a service is bound to a specific tcp port or not"),
-    local("getdbseqnum", database::getdbseqnum).takes(DB).is("get database sequence number"),
+    local("getdbseqnum", database::getdbseqnum)
+        .with_json()
+        .takes(DB)
+        .is("get database sequence number"),
     remote("nodestatus", status::nodestatus)
+        .with_json()
         .takes("[all|<pnn-list>]")
         .is("show and return node status"),
-    remote("dbstatistics", statistics::dbstatistics).takes(DB).is("show database statistics"),
+    remote("dbstatistics", statistics::dbstatistics)
+        .with_json()
+        .takes(DB)
+        .is("show database statistics"),
 ];
 
 /// The command of this name.

@@ -14,7 +14,7 @@ use ctdbcore::{DatabaseKind, Error, Replacement};
 
 use crate::args::Args;
 use crate::backup::{Fault, Header, Reader, Writer, VERSION};
-use crate::commands::dump;
+use crate::commands::dump::Dump;
 use crate::exit::{result_of, Done, Exit, FAILED};
 use crate::options::Options;
 use crate::progress::Progress;
@@ -280,7 +280,7 @@ fn replacement_failed(error: &Error) -> Exit {
 }
 
 /// `dumpdbbackup FILE`: without a daemon.
-pub(crate) fn dumpdbbackup(_options: &Options, args: Args<'_>) -> Done {
+pub(crate) fn dumpdbbackup(options: &Options, args: Args<'_>) -> Done {
     if args.len() != 1 {
         // All of it, as it always was.
         usage::full();
@@ -288,9 +288,11 @@ pub(crate) fn dumpdbbackup(_options: &Options, args: Args<'_>) -> Done {
     }
     let (file, header) = open(args)?;
     let path = args.text(0);
-    outln!("Dumping database {} from backup @ {}", header.name, local_time(header.time));
+    if !options.json {
+        outln!("Dumping database {} from backup @ {}", header.name, local_time(header.time));
+    }
     let mut reader = reader(&file).map_err(|fault| records_unreadable(&path, &fault))?;
-    let mut dumped = 0u64;
+    let mut dump = Dump::begin(options.json, &header.name, Some(header.time));
     loop {
         let buffer = match reader.next_buffer() {
             Ok(Some(buffer)) => buffer,
@@ -302,11 +304,10 @@ pub(crate) fn dumpdbbackup(_options: &Options, args: Args<'_>) -> Done {
             let Some((header, value)) = record.split_header() else {
                 return Err(undumpable(&path, &Fault::Malformed(0, "a record without a header")));
             };
-            dump::record(record.key, &header, value);
-            dumped += 1;
+            dump.record(record.key, &header, value);
         }
     }
-    outln!("Dumped {dumped} record(s)");
+    dump.end("record(s)");
     Ok(())
 }
 

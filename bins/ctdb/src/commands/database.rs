@@ -10,6 +10,7 @@ use ctdbcore::{Deadline, Error, Ticket};
 use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
+use crate::json;
 use crate::tool::{text_of, Tool};
 
 /// Databases that are asked about at once.
@@ -99,6 +100,12 @@ pub(crate) fn getdbmap(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let target = tool.target;
     let (machine, sep) = (tool.options.machine, tool.sep());
     let map = tool.control::<call::GetDbMap, _>(target, &())?;
+    if tool.options.json {
+        let mut databases = Vec::new();
+        describe_all(tool, &map.dbs, |database| databases.push(database.json()))
+            .map_err(|e| control_failed(&e))?;
+        return json::print(&json::Databases { node: target, databases });
+    }
     if machine {
         let columns =
             ["ID", "Name", "Path", "Persistent", "Sticky", "Unhealthy", "Readonly", "Replicated"];
@@ -114,6 +121,20 @@ pub(crate) fn getdbmap(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 }
 
 impl Database {
+    fn json(self) -> json::Database {
+        json::Database {
+            id: json::id(self.id),
+            name: self.name,
+            path: self.path,
+            persistent: self.persistent,
+            replicated: self.replicated,
+            sticky: self.sticky,
+            readonly: self.readonly,
+            healthy: self.unhealthy.is_none(),
+            unhealthy_reason: self.unhealthy,
+        }
+    }
+
     fn print_machine(&self, sep: &str) {
         let bit = |set: bool| if set { "1" } else { "0" };
         let id = format!("0x{:08X}", self.id);
@@ -164,7 +185,11 @@ pub(crate) fn getdbstatus(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let described =
         Questions::ask(tool, entry, false).and_then(|asked| asked.answers(tool, deadline));
     let database = described.map_err(|e| control_failed(&e))?;
-    Database { name: found.name, ..database }.print_status();
+    let database = Database { name: found.name, ..database };
+    if tool.options.json {
+        return json::print(&database.json());
+    }
+    database.print_status();
     Ok(())
 }
 
@@ -177,6 +202,10 @@ pub(crate) fn getdbseqnum(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let seqnum = tool.control::<call::GetDbSeqnum, _>(local, &request).inspect_err(|_| {
         errln!("Failed to get sequence number for DB {}", found.name);
     })?;
+    if tool.options.json {
+        let id = json::id(found.id);
+        return json::print(&json::SequenceNumber { name: found.name, id, seqnum });
+    }
     outln!("0x{seqnum:x}");
     Ok(())
 }

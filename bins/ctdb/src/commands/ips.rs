@@ -11,6 +11,7 @@ use ctdb_wire::{CharArray, StringN};
 use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{Done, Exit, FAILED};
+use crate::json;
 use crate::number::address;
 use crate::tool::Tool;
 
@@ -85,8 +86,41 @@ pub(crate) fn ip(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         };
         details.push(info.as_ref().map(interfaces).unwrap_or_default());
     }
+    if tool.options.json {
+        return ips_json(tool, all, &ips, &details);
+    }
     print_ips(tool, all, &ips, &details);
     Ok(())
+}
+
+/// The node that hosts an address, if one does.
+fn host(pnn: u32) -> Option<u32> {
+    (pnn != pnn::UNKNOWN).then_some(pnn)
+}
+
+fn ips_json(tool: &Tool<'_>, all: bool, ips: &[PublicIp], details: &[[String; 3]]) -> Done {
+    let list = |names: &String| {
+        names.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
+    };
+    let addresses =
+        ips.iter().zip(details).map(|(ip, [active, available, configured])| json::Address {
+            address: ip.addr.ip().to_string(),
+            node: host(ip.pnn),
+            active_interfaces: list(active),
+            available_interfaces: list(available),
+            configured_interfaces: list(configured),
+        });
+    let node = (!all).then_some(tool.target);
+    json::print(&json::Addresses { node, addresses: addresses.collect() })
+}
+
+fn iface_json(iface: &Iface, active: Option<bool>) -> json::Interface {
+    json::Interface {
+        name: iface.name.to_string(),
+        link_up: iface.link_state != 0,
+        references: iface.references,
+        active,
+    }
 }
 
 fn print_ips(tool: &Tool<'_>, all: bool, ips: &[PublicIp], details: &[[String; 3]]) {
@@ -132,12 +166,23 @@ fn link(iface: &Iface) -> &'static str {
 pub(crate) fn ipinfo(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let addr = address(&args.text(0))?;
-    let target = tool.target;
+    let (target, json) = (tool.target, tool.options.json);
     let info = tool.control::<call::GetPublicIpInfo, _>(target, &addr).inspect_err(|exit| {
-        if *exit == Exit::Code(-1) {
+        // where JSON is expected, what standard error says is enough
+        if *exit == Exit::Code(-1) && !json {
             outln!("Node {target} does not know about IP {}", addr.ip());
         }
     })?;
+    if tool.options.json {
+        let ifaces = info.ifaces.iface.iter().enumerate();
+        let active = |at: usize| Some(u32::try_from(at) == Ok(info.active_idx));
+        return json::print(&json::AddressInfo {
+            node: target,
+            address: info.ip.addr.ip().to_string(),
+            current_node: host(info.ip.pnn),
+            interfaces: ifaces.map(|(at, iface)| iface_json(iface, active(at))).collect(),
+        });
+    }
     outln!("Public IP[{}] info on node {target}", info.ip.addr.ip());
     outln!("IP:{}", info.ip.addr.ip());
     outln!("CurrentNode:{}", info.ip.pnn);
@@ -160,6 +205,10 @@ pub(crate) fn ifaces(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(0)?;
     let target = tool.target;
     let list = tool.control::<call::GetIfaces, _>(target, &())?.iface;
+    if tool.options.json {
+        let interfaces = list.iter().map(|iface| iface_json(iface, None)).collect();
+        return json::print(&json::Interfaces { node: target, interfaces });
+    }
     if list.is_empty() {
         outln!("No interfaces configured on node {target}");
         return Ok(());

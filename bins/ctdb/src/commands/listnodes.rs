@@ -9,6 +9,7 @@ use ctdbcore::Environment;
 use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{Done, Exit, FAILED};
+use crate::json;
 use crate::number::atoi;
 use crate::options::Options;
 
@@ -47,6 +48,14 @@ fn parse(text: &str) -> Option<Vec<Option<IpAddr>>> {
 pub(crate) fn listnodes(options: &Options, args: Args<'_>) -> Done {
     args.exactly(0)?;
     let nodes = read(&Environment::from_process())?;
+    if options.json {
+        let nodes = nodes.iter().enumerate().map(|(pnn, ip)| json::ListedNode {
+            pnn,
+            address: ip.map(|ip| ip.to_string()),
+            deleted: ip.is_none(),
+        });
+        return json::print(&json::NodeList { nodes: nodes.collect() });
+    }
     for (pnn, ip) in nodes.iter().enumerate() {
         let Some(ip) = ip else { continue };
         if options.machine {
@@ -59,16 +68,17 @@ pub(crate) fn listnodes(options: &Options, args: Args<'_>) -> Done {
 }
 
 /// `checktcpport PORT`: whether nothing is bound to it.
-pub(crate) fn checktcpport(_options: &Options, args: Args<'_>) -> Done {
+pub(crate) fn checktcpport(options: &Options, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let port = atoi(&args.text(0)) as u16;
-    match TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)) {
-        Ok(_) => Ok(()),
-        Err(e) => {
-            errln!("Failed to bind to TCP port {port}");
-            Err(Exit::Code(e.raw_os_error().unwrap_or(1)))
-        }
+    let bound = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+    let errno = bound.err().map(|e| e.raw_os_error().unwrap_or(1));
+    if options.json {
+        json::print(&json::Port { port, free: errno.is_none(), errno })?;
+    } else if errno.is_some() {
+        errln!("Failed to bind to TCP port {port}");
     }
+    errno.map_or(Ok(()), |errno| Err(Exit::Code(errno)))
 }
 
 #[cfg(test)]

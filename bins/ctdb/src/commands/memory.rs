@@ -9,6 +9,7 @@ use ctdbcore::Deadline;
 
 use crate::args::Args;
 use crate::exit::{control_failed, Done};
+use crate::json;
 use crate::tool::Tool;
 
 /// `dumpmemory`
@@ -17,7 +18,16 @@ pub(crate) fn dumpmemory(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let outcome = tool.client.control_outcome::<call::DumpMemory>(target, limit, &());
     let outcome = outcome.and_then(|outcome| outcome.success().map(|()| outcome));
     let outcome = outcome.map_err(|e| control_failed(&e))?;
-    crate::output::raw(&outcome.payload);
+    print(tool, &outcome.payload)
+}
+
+fn print(tool: &Tool<'_>, report: &[u8]) -> Done {
+    if tool.options.json {
+        let text = report.strip_suffix(b"\0").unwrap_or(report);
+        let report = String::from_utf8_lossy(text).into_owned();
+        return json::print(&json::Report { node: tool.target, report });
+    }
+    crate::output::raw(report);
     Ok(())
 }
 
@@ -30,6 +40,6 @@ pub(crate) fn rddumpmemory(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     tool.send(target, MEM_DUMP, &request)?;
     let message = tool.client.wait_message(reply, Deadline::NEVER);
     let message = message.map_err(|e| control_failed(&e))?;
-    crate::output::raw(message.data.split(|b| *b == 0).next().unwrap_or_default());
+    print(tool, message.data.split(|b| *b == 0).next().unwrap_or_default())?;
     tool.deregister(reply)
 }

@@ -14,6 +14,7 @@ use ctdb_wire::{Decode, Encode};
 use crate::args::Args;
 use crate::commands::dump;
 use crate::exit::{Done, Exit, FAILED};
+use crate::json;
 use crate::number::{atoi, key, number, number32, value};
 use crate::tool::Tool;
 
@@ -26,7 +27,7 @@ fn open(args: Args<'_>) -> Result<Tdb, Exit> {
 }
 
 /// `tfetch FILE KEY [OUT]`
-pub(crate) fn tfetch(_tool: &mut Tool<'_>, args: Args<'_>) -> Done {
+pub(crate) fn tfetch(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.between(2, 3)?;
     let mut tdb = open(args)?;
     let (key, name) = (key(args.bytes(1))?, args.text(1));
@@ -38,8 +39,13 @@ pub(crate) fn tfetch(_tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         errln!("Invalid record for key {name}");
         return Err(FAILED);
     };
-    dump::header(&header);
-    outln!("{}", dump::quoted("data", data.get(LtdbHeader::SIZE..).unwrap_or_default()));
+    let value = data.get(LtdbHeader::SIZE..).unwrap_or_default();
+    if tool.options.json {
+        json::print(&json::RawRecord::new(&header, value))?;
+    } else {
+        dump::header(&header);
+        outln!("{}", dump::quoted("data", value));
+    }
     if args.len() == 3 {
         write_out(args, &data);
     }

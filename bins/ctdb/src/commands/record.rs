@@ -5,8 +5,9 @@ use ctdb_wire::control::call;
 use ctdbcore::{Database, Deadline, Error, Record};
 
 use crate::args::Args;
-use crate::commands::dump;
+use crate::commands::dump::Dump;
 use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
+use crate::json;
 use crate::number::{key, value};
 use crate::tool::Tool;
 
@@ -16,18 +17,17 @@ pub(crate) fn catdb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let found = tool.find_db(&args.text(0))?;
     let _db = tool.attach(&found)?;
     let limit = tool.limit();
-    let mut count = 0u32;
+    let mut dump = Dump::begin(tool.options.json, &found.name, None);
     let visited =
         tool.client.traverse(found.id, false, limit, Deadline::NEVER, |key, header, value| {
             if !value.is_empty() {
-                count += 1;
-                dump::record(key, &header, value);
+                dump.record(key, &header, value);
             }
             true
         });
     let done = visited.map(drop).map_err(|e| traverse_failed(&e));
     if !tool.client.is_closed() {
-        outln!("Dumped {count} records");
+        dump.end("records");
     }
     done
 }
@@ -50,15 +50,16 @@ pub(crate) fn cattdb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let found = tool.find_db(&args.text(0))?;
     let mut db = tool.attach(&found)?;
+    let mut dump = Dump::begin(tool.options.json, &found.name, None);
     let visited = db.traverse_local(|key, header, value| {
-        dump::record(key, &header, value);
+        dump.record(key, &header, value);
         true
     });
-    let visited = visited.map_err(|e| {
+    visited.map_err(|e| {
         errln!("{e}");
         result_of(&e)
     })?;
-    outln!("Dumped {visited} record(s)");
+    dump.end("record(s)");
     Ok(())
 }
 
@@ -121,6 +122,9 @@ pub(crate) fn readkey(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         lock(tool, &mut db, &key).and_then(|mut record| Ok(record.value()?.to_vec()))
     };
     let value = value.map_err(|e| failed("read", &name, &e))?;
+    if tool.options.json {
+        return json::print(&json::Fetched::new(db.name(), &key, &value));
+    }
     out!("Data: size:{} ptr:[", value.len());
     crate::output::raw(value.split(|b| *b == 0).next().unwrap_or_default());
     outln!("]");

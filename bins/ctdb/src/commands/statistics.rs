@@ -7,6 +7,7 @@ use ctdb_wire::types::{LatencyCounter, LockCounters, Statistics};
 use crate::args::Args;
 use crate::commands::status::{age, ctime};
 use crate::exit::Done;
+use crate::json;
 use crate::number::atoi;
 use crate::tool::Tool;
 
@@ -59,7 +60,7 @@ fn counters(s: &Statistics) -> [(Option<&'static str>, &'static str, u32); 38] {
     ]
 }
 
-fn average(counter: &LatencyCounter) -> f64 {
+pub(crate) fn average(counter: &LatencyCounter) -> f64 {
     if counter.num == 0 {
         0.0
     } else {
@@ -154,6 +155,9 @@ pub(crate) fn statistics(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(0)?;
     let target = tool.target;
     let statistics = tool.control::<call::Statistics, _>(target, &())?;
+    if tool.options.json {
+        return json::print(&json::Statistics::new(target, &statistics));
+    }
     if tool.options.machine {
         print_machine(&statistics, tool.sep(), true);
     } else {
@@ -178,6 +182,10 @@ pub(crate) fn history(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let count = args.get(0).map_or(0, |text| atoi(&text));
     let wanted = usize::try_from(count).ok().filter(|n| *n > 0).map_or(list.len(), |n| n + 1);
     let used = list.iter().take(wanted).filter(|s| s.statistics_start_time.sec != 0);
+    if tool.options.json {
+        let history = used.map(|s| json::Statistics::new(target, s)).collect();
+        return json::print(&json::History { node: target, history });
+    }
     for (at, statistics) in used.enumerate() {
         if tool.options.machine {
             print_machine(statistics, tool.sep(), at == 0);
@@ -196,6 +204,9 @@ pub(crate) fn dbstatistics(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let s = tool.control::<call::GetDbStatistics, _>(target, &db.id).inspect_err(|_| {
         errln!("Failed to get statistics for DB {}", db.name);
     })?;
+    if tool.options.json {
+        return json::print(&json::DbStatistics::new(target, &db, &s));
+    }
     outln!("DB Statistics {}", db.name);
     print_plain("db_ro_delegations", s.db_ro_delegations);
     print_plain("db_ro_revokes", s.db_ro_revokes);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Status and information commands (spec/tool.md 4, 9.2).
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ctdb_wire::control::call;
@@ -10,6 +11,7 @@ use ctdb_wire::types::{NodeAndFlags, PidSrvid, Timeval};
 use crate::args::Args;
 use crate::exit::{Done, Exit, FAILED};
 use crate::flags::{node_text, UNKNOWN};
+use crate::json;
 use crate::number::{atoi, level, level_name, number};
 use crate::options::Options;
 use crate::tool::{text_of, Tool};
@@ -18,10 +20,9 @@ use crate::tool::{text_of, Tool};
 pub(crate) fn version(options: &Options, _args: Args<'_>) -> Done {
     let version = env!("CARGO_PKG_VERSION");
     if options.json {
-        out!("{{\n  \"version\": \"{version}\"\n}}");
-    } else {
-        outln!("{version}");
+        return json::print_bare(&json::Version { version: version.into() });
     }
+    outln!("{version}");
     Ok(())
 }
 
@@ -54,6 +55,29 @@ impl Shown {
         let state = if self.partially_online { "PARTIALLYONLINE".into() } else { node_text(flags) };
         let this = if self.this_node { " (THIS NODE)" } else { "" };
         outln!("pnn:{pnn} {:<16} {state}{this}", addr.ip().to_string());
+    }
+
+    fn json(&self) -> json::Node {
+        let NodeAndFlags { pnn, flags, addr } = self.entry;
+        let has = |bits: u32| flags & bits != 0;
+        json::Node {
+            pnn,
+            address: addr.ip().to_string(),
+            partially_online: self.partially_online,
+            flags_raw: flags,
+            flags_ok: flags == 0,
+            flags: json::NodeFlags {
+                disconnected: has(node::DISCONNECTED),
+                unknown: has(UNKNOWN),
+                disabled: has(node::PERMANENTLY_DISABLED),
+                banned: has(node::BANNED),
+                unhealthy: has(node::UNHEALTHY),
+                deleted: has(node::DELETED),
+                stopped: has(node::STOPPED),
+                inactive: has(node::INACTIVE),
+            },
+            this_node: self.this_node,
+        }
     }
 
     fn print_machine(&self, sep: &str) {
@@ -181,55 +205,33 @@ fn status_json(tool: &mut Tool<'_>, nodes: &[NodeAndFlags], starting: bool) -> D
     let mode = tool.value::<call::GetRecmode>(target, &())?;
     let leader = tool.leader()?;
     let deleted = nodes.iter().filter(|entry| entry.flags & node::DELETED != 0).count();
-    let present = nodes.iter().filter(|entry| entry.flags & node::DELETED == 0);
-    let members: Result<Vec<String>, Exit> =
-        present.map(|entry| Ok(node_json(&shown(tool, *entry, starting)?))).collect();
-    let members = members?;
-    let slots = vnnmap.map.iter().enumerate().map(|(hash, lmaster)| {
-        format!("      {{\n        \"hash\": {hash},\n        \"lmaster\": {lmaster}\n      }}")
-    });
-    let slots = slots.collect::<Vec<_>>().join(",\n");
-    let generation = match vnnmap.generation {
-        INVALID_GENERATION => "null".into(),
-        generation => generation.to_string(),
-    };
-    out!(
-        "{{\n  \"node_status\": {{\n    \"node_count\": {},\n    \"deleted_node_count\": {deleted},\n    \
-         \"nodes\": {{\n{}\n    }}\n  }},\n  \"vnn_status\": {{\n    \"generation\": {generation},\n    \
-         \"size\": {},\n    \"vnn_map\": [\n{slots}\n    ]\n  }},\n  \"recovery_mode\": \"{}\",\n  \
-         \"recovery_mode_raw\": {mode},\n  \"leader\": {}\n}}",
-        nodes.len(),
-        members.join(",\n"),
-        vnnmap.map.len(),
-        mode_name(mode),
-        leader.unwrap_or(u32::MAX),
-    );
-    Ok(())
+    let slots = vnnmap.map.iter().enumerate();
+    let generation = vnnmap.generation;
+    json::print_bare(&json::Status {
+        node_status: json::NodeStatus {
+            node_count: nodes.len(),
+            deleted_node_count: deleted,
+            nodes: nodes_json(tool, nodes, starting)?,
+        },
+        vnn_status: json::VnnStatus {
+            generation: (generation != INVALID_GENERATION).then_some(generation),
+            size: vnnmap.map.len(),
+            vnn_map: slots.map(|(hash, lmaster)| json::Slot { hash, lmaster: *lmaster }).collect(),
+        },
+        recovery_mode: mode_name(mode).into(),
+        recovery_mode_raw: mode,
+        leader: leader.unwrap_or(u32::MAX),
+    })
 }
 
-fn node_json(shown: &Shown) -> String {
-    let NodeAndFlags { pnn, flags, addr } = shown.entry;
-    let names = [
-        ("disconnected", node::DISCONNECTED),
-        ("unknown", UNKNOWN),
-        ("disabled", node::PERMANENTLY_DISABLED),
-        ("banned", node::BANNED),
-        ("unhealthy", node::UNHEALTHY),
-        ("deleted", node::DELETED),
-        ("stopped", node::STOPPED),
-        ("inactive", node::INACTIVE),
-    ];
-    let flag = |(name, bits): (&str, u32)| format!("          \"{name}\": {}", flags & bits != 0);
-    format!(
-        "      \"{pnn}\": {{\n        \"pnn\": {pnn},\n        \"address\": \"{}\",\n        \
-         \"partially_online\": {},\n        \"flags_raw\": {flags},\n        \"flags_ok\": {},\n        \
-         \"flags\": {{\n{}\n        }},\n        \"this_node\": {}\n      }}",
-        addr.ip(),
-        shown.partially_online,
-        flags == 0,
-        names.map(flag).join(",\n"),
-        shown.this_node,
-    )
+/// The nodes that are not deleted, by number.
+fn nodes_json(
+    tool: &mut Tool<'_>,
+    nodes: &[NodeAndFlags],
+    starting: bool,
+) -> Result<BTreeMap<u32, json::Node>, Exit> {
+    let present = nodes.iter().filter(|entry| entry.flags & node::DELETED == 0);
+    present.map(|entry| Ok((entry.pnn, shown(tool, *entry, starting)?.json()))).collect()
 }
 
 /// `nodestatus [PNN-LIST]`; the exit status is what the nodes' flags are together.
@@ -239,12 +241,20 @@ pub(crate) fn nodestatus(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let wanted = tool.node_list(list.as_deref())?;
     let map = tool.nodemap()?;
     let starting = is_starting(tool)?;
-    if list.as_deref() == Some("all") && !tool.options.machine {
-        print_count(&map.node);
-    }
     let entries = wanted.iter().filter_map(|pnn| map.node.iter().find(|e| e.pnn == *pnn));
     let entries: Vec<NodeAndFlags> = entries.copied().collect();
-    match print_nodes(tool, &entries, starting)? {
+    let flags = if tool.options.json {
+        let nodes = nodes_json(tool, &entries, starting)?;
+        let flags_raw = nodes.values().fold(0, |flags, node| flags | node.flags_raw);
+        json::print(&json::Nodes { nodes, flags_raw })?;
+        flags_raw
+    } else {
+        if list.as_deref() == Some("all") && !tool.options.machine {
+            print_count(&map.node);
+        }
+        print_nodes(tool, &entries, starting)?
+    };
+    match flags {
         0 => Ok(()),
         flags => Err(Exit::Code(flags as i32)),
     }
@@ -255,13 +265,23 @@ pub(crate) fn uptime(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let target = tool.target;
     let up = tool.control::<call::Uptime, _>(target, &())?;
     let now = up.current_time.sec;
-    let ago = |at: Timeval| format!("{} {}", age(now - at.sec), ctime(at.sec));
-    outln!("Current time of node {target:<4}     :                {}", ctime(now));
-    outln!("Ctdbd start time              : {}", ago(up.ctdbd_start_time));
-    outln!("Time of last recovery/failover: {}", ago(up.last_recovery_finished));
     let (started, finished) = (up.last_recovery_started, up.last_recovery_finished);
     let duration =
         (finished.sec - started.sec) as f64 + (finished.usec - started.usec) as f64 / 1e6;
+    if tool.options.json {
+        return json::print(&json::Uptime {
+            node: target,
+            current_time: json::seconds(up.current_time),
+            start_time: json::seconds(up.ctdbd_start_time),
+            last_recovery_started: json::seconds(started),
+            last_recovery_finished: json::seconds(finished),
+            last_recovery_duration: duration,
+        });
+    }
+    let ago = |at: Timeval| format!("{} {}", age(now - at.sec), ctime(at.sec));
+    outln!("Current time of node {target:<4}     :                {}", ctime(now));
+    outln!("Ctdbd start time              : {}", ago(up.ctdbd_start_time));
+    outln!("Time of last recovery/failover: {}", ago(finished));
     outln!("Duration of last recovery/failover: {duration:.6} seconds");
     Ok(())
 }
@@ -287,6 +307,9 @@ pub(crate) fn ping(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let start = Instant::now();
     let clients = tool.value::<call::Ping>(target, &())?;
     let time = start.elapsed().as_secs_f64();
+    if tool.options.json {
+        return json::print(&json::Ping { node: target, time, clients });
+    }
     outln!("response from {target} time={time:.6} sec  ({clients} clients)");
     Ok(())
 }
@@ -299,26 +322,33 @@ pub(crate) fn runstate(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let state = tool.control::<call::GetRunstate, _>(target, &())?;
     let index = usize::try_from(state).ok().and_then(|state| state.checked_sub(1));
     let name = index.and_then(|at| RUN_STATES.get(at)).copied().unwrap_or("UNKNOWN");
-    if args.len() == 0 {
-        outln!("{name}");
-        return Ok(());
+    let complaint = not_in_required(name, args);
+    if tool.options.json {
+        json::print(&json::RunState { node: target, runstate: name.into(), runstate_raw: state })?;
+    } else {
+        outln!("{}", complaint.as_deref().unwrap_or(name));
     }
+    complaint.map_or(Ok(()), |_| Err(FAILED))
+}
+
+/// What is said if a state is none of those asked for; the first bad word ends the search.
+fn not_in_required(name: &str, args: Args<'_>) -> Option<String> {
     for word in args.texts() {
         if !RUN_STATES.iter().any(|known| known.eq_ignore_ascii_case(&word)) {
-            outln!("Invalid run state ({word})");
-            return Err(FAILED);
+            return Some(format!("Invalid run state ({word})"));
         }
         if name.eq_ignore_ascii_case(&word) {
-            outln!("{name}");
-            return Ok(());
+            return None;
         }
     }
-    outln!("CTDB not in required run state (got {name})");
-    Err(FAILED)
+    (args.len() != 0).then(|| format!("CTDB not in required run state (got {name})"))
 }
 
 /// `pnn`
 pub(crate) fn pnn(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
+    if tool.options.json {
+        return json::print(&json::OwnNode { pnn: tool.pnn() });
+    }
     outln!("{}", tool.pnn());
     Ok(())
 }
@@ -326,6 +356,9 @@ pub(crate) fn pnn(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
 /// `leader`
 pub(crate) fn leader(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let leader = tool.leader()?;
+    if tool.options.json {
+        return json::print(&json::LeaderNode { leader });
+    }
     outln!("{}", leader_text(leader));
     Ok(())
 }
@@ -334,6 +367,9 @@ pub(crate) fn leader(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
 pub(crate) fn getpid(tool: &mut Tool<'_>, _args: Args<'_>) -> Done {
     let target = tool.target;
     let pid = tool.value::<call::GetPid>(target, &())?;
+    if tool.options.json {
+        return json::print(&json::Process { node: target, pid });
+    }
     outln!("{pid}");
     Ok(())
 }
@@ -344,6 +380,10 @@ pub(crate) fn getcapabilities(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let target = tool.target;
     let bits = tool.control::<call::GetCapabilities, _>(target, &())?;
     let has = |bit: u32| bits & bit != 0;
+    if tool.options.json {
+        let (leader, lmaster) = (has(capability::RECMASTER), has(capability::LMASTER));
+        return json::print(&json::Capabilities { node: target, leader, lmaster });
+    }
     if tool.options.machine {
         let digit = |bit| if has(bit) { "1" } else { "0" };
         print_row(tool.sep(), &["LEADER", "LMASTER"]);
@@ -360,7 +400,12 @@ pub(crate) fn getcapabilities(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 pub(crate) fn getreclock(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(0)?;
     let target = tool.target;
-    if let Some(lock) = tool.control::<call::GetReclockFile, _>(target, &())? {
+    let lock = tool.control::<call::GetReclockFile, _>(target, &())?;
+    if tool.options.json {
+        let cluster_lock = lock.map(|lock| lock.to_string());
+        return json::print(&json::ClusterLock { node: target, cluster_lock });
+    }
+    if let Some(lock) = lock {
         outln!("{}", text_of(Some(lock)));
     }
     Ok(())
@@ -379,12 +424,18 @@ pub(crate) fn process_exists(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         let status = tool.status::<call::CheckPidSrvid>(target, &request)?;
         (status, format!(" with SRVID 0x{srvid:x}"))
     };
-    if status == 0 {
-        outln!("PID {pid}{what} exists");
-        return Ok(());
+    let exists = status == 0;
+    if tool.options.json {
+        let srvid = (srvid != 0).then(|| format!("0x{srvid:x}"));
+        json::print(&json::ProcessExists { node: target, pid, srvid, exists })?;
+    } else {
+        outln!("PID {pid}{what} {}", if exists { "exists" } else { "does not exist" });
     }
-    outln!("PID {pid}{what} does not exist");
-    Err(Exit::Code(status))
+    if exists {
+        Ok(())
+    } else {
+        Err(Exit::Code(status))
+    }
 }
 
 /// `setdebug LEVEL`
@@ -405,6 +456,10 @@ pub(crate) fn getdebug(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(0)?;
     let target = tool.target;
     let level = tool.control::<call::GetDebug, _>(target, &())?;
+    if tool.options.json {
+        let name = level_name(level).into();
+        return json::print(&json::LogLevel { node: target, level: name, level_raw: level });
+    }
     outln!("{}", level_name(level));
     Ok(())
 }

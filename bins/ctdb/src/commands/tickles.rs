@@ -8,6 +8,7 @@ use ctdb_wire::control::call;
 use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{Done, INVALID};
+use crate::json;
 use crate::number::address;
 use crate::tool::Tool;
 
@@ -22,6 +23,17 @@ pub(crate) fn gettickles(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     let list = tool.control::<call::GetTcpTickleList, _>(target, &addr).inspect_err(|_| {
         errln!("Failed to get list of connections");
     })?;
+    if tool.options.json {
+        let connections = list
+            .conn
+            .iter()
+            .map(|conn| json::Connection { source: conn.src.into(), destination: conn.dst.into() });
+        return json::print(&json::Connections {
+            node: target,
+            address: addr.ip().to_string(),
+            connections: connections.collect(),
+        });
+    }
     if tool.options.machine {
         // spelt like this in 4.17
         print_row(tool.sep(), &["Source IP", "Port", "Destiation IP", "Port"]);

@@ -10,6 +10,7 @@ use ctdbcore::{Client, Database, Deadline, Error, LockKind, LockTable, Transacti
 
 use crate::args::Args;
 use crate::exit::{result_of, Done, Exit, FAILED};
+use crate::json;
 use crate::number::{key, literal, value};
 use crate::tool::{FoundDb, Tool};
 
@@ -67,10 +68,14 @@ pub(crate) fn pfetch(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(2)?;
     let opened = open(tool, &args.text(0))?;
     let (key, name) = (key(args.bytes(1))?, args.text(1));
+    let as_json = tool.options.json.then(|| opened.0.name.clone());
     transact(tool, opened, LockKind::Read, |transaction| {
         let value = transaction.fetch(&key);
         let value =
             value.map_err(|e| failed(format!("Failed to read record for key {name}"), &e))?;
+        if let Some(database) = &as_json {
+            return json::print(&json::Fetched::new(database, &key, &value));
+        }
         crate::output::raw(value.split(|b| *b == 0).next().unwrap_or_default());
         outln!("");
         Ok(())

@@ -7,6 +7,7 @@ use ctdb_wire::StringN;
 
 use crate::args::Args;
 use crate::exit::{Done, Exit, FAILED};
+use crate::json;
 use crate::number::number32;
 use crate::tool::Tool;
 
@@ -25,15 +26,16 @@ fn known(tool: &mut Tool<'_>, name: &str) -> Done {
     if names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
-    outln!("No such tunable {name}");
+    match tool.options.json {
+        true => errln!("No such tunable {name}"),
+        false => outln!("No such tunable {name}"),
+    }
     Err(FAILED)
 }
 
-fn print(tool: &mut Tool<'_>, name: &str) -> Done {
+fn value(tool: &mut Tool<'_>, name: &str) -> Result<u32, Exit> {
     let target = tool.target;
-    let value = tool.control::<call::GetTunable, _>(target, &StringN::new(name))?;
-    outln!("{name:<26} = {value}");
-    Ok(())
+    tool.control::<call::GetTunable, _>(target, &StringN::new(name))
 }
 
 /// `getvar NAME`
@@ -41,7 +43,12 @@ pub(crate) fn getvar(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let name = args.text(0);
     known(tool, &name)?;
-    print(tool, &name)
+    let value = value(tool, &name)?;
+    if tool.options.json {
+        return json::print(&json::Tunable { node: tool.target, name: name.into(), value });
+    }
+    outln!("{name:<26} = {value}");
+    Ok(())
 }
 
 /// `setvar NAME VALUE`
@@ -69,8 +76,18 @@ pub(crate) fn setvar(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 /// `listvars`
 pub(crate) fn listvars(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(0)?;
-    for name in names(tool)? {
-        print(tool, &name)?;
+    let names = names(tool)?;
+    if tool.options.json {
+        let variables = names.into_iter().map(|name| {
+            let value = value(tool, &name)?;
+            Ok((name, value))
+        });
+        let variables = variables.collect::<Result<_, Exit>>()?;
+        return json::print(&json::Tunables { node: tool.target, variables });
+    }
+    for name in names {
+        let value = value(tool, &name)?;
+        outln!("{name:<26} = {value}");
     }
     Ok(())
 }
