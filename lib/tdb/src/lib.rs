@@ -43,6 +43,7 @@ mod options;
 mod orphan;
 mod overlay;
 mod place;
+mod protocol;
 mod reclaim;
 mod record;
 mod recovery;

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::fcntl::{RangeLocks, Wait, TO_EOF};
 use crate::layout::LOCK_CHAINS;
-use crate::mutex::{mutex_error, Cancel, MutexArea, STATE_READ, STATE_UNLOCKED, STATE_WRITE};
+use crate::mutex::{mutex_error, Cancel, MutexArea};
+use crate::protocol::{self, Area, STATE_READ};
 use crate::{Error, LockMode, Result};
 
 /// First pause of the back-off when the record half of the allrecord lock is busy.
@@ -89,38 +90,8 @@ impl LockFile {
         let Some(area) = &self.mutexes else {
             return self.lock_range(mode, list_byte(chain), 1, wait);
         };
-        self.lock_list_mutex(area, chain, mode, wait, holds_chain, cancel)
+        protocol::lock_list(&**area, chain, mode, wait, holds_chain, cancel)
             .map_err(|e| mutex_error(&self.path, e))
-    }
-
-    #[inline]
-    fn lock_list_mutex(
-        &self,
-        area: &MutexArea,
-        chain: Option<u32>,
-        mode: LockMode,
-        wait: Wait,
-        holds_chain: bool,
-        cancel: &dyn Cancel,
-    ) -> io::Result<bool> {
-        loop {
-            if !area.lock_list(chain, wait, cancel)? {
-                return Ok(false);
-            }
-            if chain.is_none() || holds_chain {
-                return Ok(true);
-            }
-            let state = area.state();
-            if state == STATE_UNLOCKED || (state == STATE_READ && mode == LockMode::Shared) {
-                return Ok(true);
-            }
-            area.unlock_list(chain)?;
-            // Wait until the allrecord holder is gone.
-            if !area.lock_allrecord(wait, cancel)? {
-                return Ok(false);
-            }
-            area.unlock_allrecord()?;
-        }
     }
 
     #[inline]
@@ -159,8 +130,7 @@ impl LockFile {
 
     fn lock_all_chains(&self, mode: LockMode, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
         match &self.mutexes {
-            Some(area) => self
-                .lock_all_mutexes(area, mode, wait, cancel)
+            Some(area) => protocol::lock_all(&**area, mode, wait, cancel)
                 .map_err(|e| mutex_error(&self.path, e)),
             None => self.lock_chain_range(mode, wait, cancel),
         }
@@ -171,50 +141,9 @@ impl LockFile {
         self.ranges.lock_gradually(mode, LOCK_CHAINS, len, wait).map_err(|e| self.range_error(e))
     }
 
-    fn lock_all_mutexes(
-        &self,
-        area: &MutexArea,
-        mode: LockMode,
-        wait: Wait,
-        cancel: &dyn Cancel,
-    ) -> io::Result<bool> {
-        if !area.lock_allrecord(wait, cancel)? {
-            return Ok(false);
-        }
-        if area.state() != STATE_UNLOCKED {
-            area.unlock_allrecord()?;
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
-        area.set_state(state_of(mode));
-        match self.pass_chains(area, wait, cancel) {
-            Ok(true) => Ok(true),
-            refused => {
-                area.set_state(STATE_UNLOCKED);
-                area.unlock_allrecord()?;
-                refused
-            }
-        }
-    }
-
-    /// Waits until every holder of a chain mutex that came before us is gone.
-    fn pass_chains(&self, area: &MutexArea, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
-        let mut next = 0;
-        while let Some(chain) = area.next_held(next) {
-            if !area.lock_list(Some(chain), wait, cancel)? {
-                return Ok(false);
-            }
-            area.unlock_list(Some(chain))?;
-            next = chain + 1;
-        }
-        Ok(true)
-    }
-
     fn unlock_all_chains(&self) -> Result<()> {
         match &self.mutexes {
-            Some(area) => {
-                area.set_state(STATE_UNLOCKED);
-                area.unlock_allrecord().map_err(|e| mutex_error(&self.path, e))
-            }
+            Some(area) => protocol::unlock_all(&**area).map_err(|e| mutex_error(&self.path, e)),
             None => self.unlock_range(LOCK_CHAINS, 4 * u64::from(self.hash_size)),
         }
     }
@@ -257,27 +186,13 @@ impl LockFile {
         }
         loop {
             if self.lock_range(LockMode::Exclusive, records, TO_EOF, Wait::Try)? {
-                area.set_state(STATE_WRITE);
-                match self.pass_chains(area, Wait::Try, &crate::mutex::Never) {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => {
-                        area.set_state(STATE_READ);
-                        self.lock_range(LockMode::Shared, records, TO_EOF, Wait::Try)?;
-                    }
-                    Err(error) => {
-                        area.set_state(STATE_READ);
-                        return Err(mutex_error(&self.path, error));
-                    }
+                let upgraded = protocol::try_upgrade(area, &crate::mutex::Never);
+                if upgraded.map_err(|e| mutex_error(&self.path, e))? {
+                    return Ok(());
                 }
+                self.lock_range(LockMode::Shared, records, TO_EOF, Wait::Try)?;
             }
             backoff.pause();
         }
-    }
-}
-
-fn state_of(mode: LockMode) -> i16 {
-    match mode {
-        LockMode::Shared => STATE_READ,
-        LockMode::Exclusive => STATE_WRITE,
     }
 }

@@ -27,6 +27,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use crate::fcntl::Wait;
 use crate::layout::HEADER_SIZE;
 use crate::orphan::Suspect;
+use crate::protocol::{Area, STATE_UNLOCKED};
 use crate::robust;
 
 /// Size of one mutex.
@@ -38,11 +39,6 @@ const OFF_ARRAY: usize = (OFF_STATE + 2).next_multiple_of(MUTEX_ALIGN);
 
 #[cfg(target_arch = "x86_64")]
 const _: () = assert!(MUTEX == 40 && OFF_ARRAY == 216);
-
-/// Allrecord states as stored in the file.
-pub(crate) const STATE_READ: i16 = libc::F_RDLCK as i16;
-pub(crate) const STATE_WRITE: i16 = libc::F_WRLCK as i16;
-pub(crate) const STATE_UNLOCKED: i16 = libc::F_UNLCK as i16;
 
 /// How long a waiter sleeps before it looks whether its mutex is orphaned.
 const SLICE_MS: u64 = 1000;
@@ -165,16 +161,6 @@ impl MutexArea {
         unsafe { self.map.as_mut_ptr().add(OFF_ALLRECORD) }.cast()
     }
 
-    /// The allrecord state, written by the holder of the allrecord mutex only.
-    #[inline(always)]
-    pub fn state(&self) -> i16 {
-        self.state_word().load(Ordering::Relaxed)
-    }
-
-    pub fn set_state(&self, state: i16) {
-        self.state_word().store(state, Ordering::Relaxed);
-    }
-
     #[inline(always)]
     fn state_word(&self) -> &AtomicI16 {
         // SAFETY: inside the area, aligned (OFF_STATE is a multiple of 8), shared as an atomic.
@@ -189,23 +175,6 @@ impl MutexArea {
         crate::storage::prefetch(mutex.wrapping_add(MUTEX - 1));
     }
 
-    /// Locks the mutex of a chain, or with `None` of the free list.
-    #[inline]
-    pub fn lock_list(
-        &self,
-        chain: Option<u32>,
-        wait: Wait,
-        cancel: &dyn Cancel,
-    ) -> io::Result<bool> {
-        let mutex = self.list_mutex(chain.map_or(0, |c| c + 1));
-        self.lock(mutex, wait, cancel, |_| ())
-    }
-
-    #[inline]
-    pub fn unlock_list(&self, chain: Option<u32>) -> io::Result<()> {
-        self.unlock(self.list_mutex(chain.map_or(0, |c| c + 1)))
-    }
-
     #[inline(always)]
     fn unlock(&self, mutex: *mut pthread_mutex_t) -> io::Result<()> {
         // SAFETY: an initialised mutex of the area; ERRORCHECK refuses if we are not the owner.
@@ -214,29 +183,6 @@ impl MutexArea {
         }
         // SAFETY: as above.
         check(unsafe { libc::pthread_mutex_unlock(mutex) })
-    }
-
-    /// The first chain from `from` on whose mutex has to be locked to know that its holder is past
-    /// looking at the state that was just set.
-    ///
-    /// On x86 a mutex that is seen free need not be locked: whoever takes it later does so with a
-    /// locked instruction, which orders his look at the state behind it, and the fence here orders
-    /// ours at the mutex behind the setting of the state. One of the two sees the other.
-    pub fn next_held(&self, from: u32) -> Option<u32> {
-        if !cfg!(target_arch = "x86_64") {
-            return (from < self.hash_size).then_some(from);
-        }
-        fence(Ordering::SeqCst);
-        // SAFETY: mutexes of the mapped area.
-        (from..self.hash_size).find(|c| !unsafe { robust::is_free(self.list_mutex(c + 1)) })
-    }
-
-    pub fn lock_allrecord(&self, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
-        self.lock(self.allrecord_mutex(), wait, cancel, |area| area.set_state(STATE_UNLOCKED))
-    }
-
-    pub fn unlock_allrecord(&self) -> io::Result<()> {
-        self.unlock(self.allrecord_mutex())
     }
 
     /// `Ok(false)`: busy with `Wait::Try`, or cancelled. `on_owner_death` runs before the mutex is
@@ -310,6 +256,51 @@ impl MutexArea {
                 error => return Err(io::Error::from_raw_os_error(error)),
             }
         }
+    }
+}
+
+impl Area for MutexArea {
+    const LOCK_IS_A_FENCE: bool = cfg!(target_arch = "x86_64");
+
+    fn chains(&self) -> u32 {
+        self.hash_size
+    }
+
+    #[inline]
+    fn lock_list(&self, list: Option<u32>, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
+        let mutex = self.list_mutex(list.map_or(0, |c| c + 1));
+        self.lock(mutex, wait, cancel, |_| ())
+    }
+
+    #[inline]
+    fn unlock_list(&self, list: Option<u32>) -> io::Result<()> {
+        self.unlock(self.list_mutex(list.map_or(0, |c| c + 1)))
+    }
+
+    fn is_free(&self, chain: u32) -> bool {
+        // SAFETY: a mutex of the mapped area.
+        unsafe { robust::is_free(self.list_mutex(chain + 1)) }
+    }
+
+    fn lock_allrecord(&self, wait: Wait, cancel: &dyn Cancel) -> io::Result<bool> {
+        self.lock(self.allrecord_mutex(), wait, cancel, |area| area.set_state(STATE_UNLOCKED))
+    }
+
+    fn unlock_allrecord(&self) -> io::Result<()> {
+        self.unlock(self.allrecord_mutex())
+    }
+
+    #[inline(always)]
+    fn state(&self) -> i16 {
+        self.state_word().load(Ordering::Acquire)
+    }
+
+    fn set_state(&self, state: i16) {
+        self.state_word().store(state, Ordering::Release);
+    }
+
+    fn fence(&self) {
+        fence(Ordering::SeqCst);
     }
 }
 
