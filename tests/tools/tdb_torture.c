@@ -21,7 +21,7 @@
 
 enum { PLAIN = 1, TRANSACTIONS = 2, WHOLE = 4, CHECKED = 8 };
 
-#define KEYS 60
+#define KEYS 300
 #define COUNTERS 4
 #define GENERATION 100
 #define MAX_BATCH 16
@@ -255,11 +255,11 @@ static void wipe(void)
 
 static void whole_database(void)
 {
-	switch (below(40)) {
+	switch (below(300)) {
 	case 0:
 		wipe();
 		break;
-	case 1: case 2: case 3:
+	case 1: case 2: case 3: case 4: case 5: case 6: case 7: case 8:
 		if (tdb_repack(tdb) != 0) {
 			die("repack");
 		}

@@ -16,7 +16,7 @@ import sys
 import tdb
 
 PLAIN, TRANSACTIONS, WHOLE, CHECKED = 1, 2, 4, 8
-KEYS, COUNTERS, GENERATION, MAX_BATCH = 60, 4, 100, 16
+KEYS, COUNTERS, GENERATION, MAX_BATCH = 300, 4, 100, 16
 APPENDED = 0x80000000
 
 
@@ -121,10 +121,10 @@ class Worker:
         self.note("= w\n")
 
     def whole_database(self):
-        choice = self.random.randrange(40)
+        choice = self.random.randrange(300)
         if choice == 0:
             self.wipe()
-        elif choice < 4:
+        elif choice < 9:
             self.db.repack()
         else:
             self.db.lock_all()

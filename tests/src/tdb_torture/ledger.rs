@@ -70,7 +70,9 @@ impl Ledger {
                 self.batch(*id, batch, generation);
             }
         }
-        self.content.insert((0, GENERATION), generation.to_ne_bytes().to_vec());
+        if generation > 0 {
+            self.content.insert((0, GENERATION), generation.to_ne_bytes().to_vec());
+        }
     }
 
     fn batch(&mut self, id: u32, batch: &Batch, generation: u32) {
@@ -187,7 +189,9 @@ mod tests {
     fn content(generation: u32, versions: &[(u32, u32)]) -> Content {
         let mut content: Content =
             versions.iter().map(|&(n, v)| ((1, n), make_value(n, v))).collect();
-        content.insert((0, GENERATION), generation.to_ne_bytes().to_vec());
+        if generation > 0 {
+            content.insert((0, GENERATION), generation.to_ne_bytes().to_vec());
+        }
         content
     }
 

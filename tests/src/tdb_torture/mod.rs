@@ -38,7 +38,7 @@ const WHOLE: u32 = 4;
 const CHECKED: u32 = 8;
 
 /// Keys of each worker.
-const KEYS: u32 = 60;
+const KEYS: u32 = 300;
 const COUNTERS: u32 = 4;
 /// The number of the record that counts wipes.
 const GENERATION: u32 = 100;

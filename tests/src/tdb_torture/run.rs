@@ -17,7 +17,7 @@ use crate::{run_ok, wait_for, Random};
 
 const WORKER_C: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/tdb_torture.c");
 const WORKER_PY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/tdb_torture.py");
-const HASH_SIZE: u32 = 53;
+const HASH_SIZE: u32 = 101;
 const FCNTL: u32 = TDB_NOSYNC | TDB_INCOMPATIBLE_HASH;
 /// Two on our engine, two on the C library, one on python3-tdb.
 const CREW: [Kind; 5] = [Kind::Ours, Kind::Ours, Kind::C, Kind::C, Kind::Python];

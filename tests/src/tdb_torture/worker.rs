@@ -167,9 +167,9 @@ impl Worker {
     }
 
     fn whole_database(&mut self) -> Result<()> {
-        match self.below(40) {
+        match self.below(300) {
             0 => self.wipe(),
-            1..=3 => Ok(self.tdb.repack()?),
+            1..=8 => Ok(self.tdb.repack()?),
             _ => {
                 self.tdb.lock_all(LockMode::Exclusive)?;
                 Ok(self.tdb.unlock_all()?)
