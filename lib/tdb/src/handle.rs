@@ -10,6 +10,7 @@ use crate::hints::Hints;
 use crate::lockfile::LockFile;
 use crate::locks::HeldLocks;
 use crate::registry::{closing_would_unlock, Registration};
+use crate::size::SizeWatch;
 use crate::storage::Storage;
 use crate::transaction::Transaction;
 use crate::*;
@@ -51,8 +52,7 @@ pub struct Tdb {
     pub(crate) read_only: bool,
     /// Hash size and first hash check word of the header when the file was opened.
     pub(crate) identity: [u32; 2],
-    /// The file's length is looked at under every lock.
-    pub(crate) watches_size: bool,
+    pub(crate) size_watch: SizeWatch,
     pub(crate) max_dead: u32,
     pub(crate) txn: Option<Box<Transaction>>,
     pub(crate) frozen: Option<FreezeToken>,

@@ -126,7 +126,7 @@ impl Tdb {
         first: bool,
         holds_chain: bool,
     ) -> Result<bool> {
-        if self.watches_size {
+        if self.size_watch.is_due() {
             return self.lock_watched(list, mode, wait, first, holds_chain);
         }
         if let Some(chain) = list {
@@ -156,8 +156,15 @@ impl Tdb {
     /// before the lock overlaps what are otherwise several waits, the better part of an operation.
     #[inline(always)]
     fn prefetch_chain(&self, chain: u32) {
-        let Some(area) = &self.locks.mutexes else { return };
-        area.prefetch(chain);
+        if let Some(area) = &self.locks.mutexes {
+            area.prefetch(chain);
+        }
+        self.prefetch_records(chain);
+    }
+
+    /// The same without the mutex, where no lock is needed.
+    #[inline(always)]
+    pub(crate) fn prefetch_records(&self, chain: u32) {
         match self.hints.of(chain) {
             Some(known) => {
                 self.io.prefetch_word(crate::layout::chain_head(chain));

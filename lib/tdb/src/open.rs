@@ -17,6 +17,7 @@ use crate::lockfile::LockFile;
 use crate::locks::HeldLocks;
 use crate::mutex::{self, MutexArea};
 use crate::registry::{open_registered, Refusal};
+use crate::size::SizeWatch;
 use crate::storage::Storage;
 use crate::*;
 
@@ -367,8 +368,7 @@ impl Opening<'_> {
             None if flags & TDB_VOLATILE != 0 => VOLATILE_MAX_DEAD,
             None => 0,
         };
-        let watches_size =
-            flags & TDB_INTERNAL == 0 && (self.options.watch_size || mutexes.is_none());
+        let size_watch = SizeWatch::new(flags, self.options, mutexes.is_some());
         Ok(Tdb {
             io,
             locks: LockFile {
@@ -385,7 +385,7 @@ impl Opening<'_> {
             flags,
             read_only: self.options.read_only,
             identity: [hash_size, header.magic_hash.0],
-            watches_size,
+            size_watch,
             max_dead,
             txn: None,
             frozen: None,

@@ -32,9 +32,11 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// Dead records kept per chain; `None` means 5 with TDB_VOLATILE, else 0.
     pub max_dead: Option<u32>,
-    /// Look at the file's length under every lock also on a mutex file, where that is the only
-    /// system call of an operation. On other files it is always done. See "Files that are cut" in
-    /// the documentation of the crate.
+    /// Look at the file's length before every access, which costs a system call: for programs that
+    /// must not die when a stranger cuts the file. Without this only handles that hold no lock
+    /// which keeps others from clearing the file (read-only ones) do so; others look at every 64th
+    /// access, those of mutex files only in long operations. See "Files that are cut" in the
+    /// documentation of the crate.
     pub watch_size: bool,
     /// Kind of kernel lock.
     pub lock_style: LockStyle,

@@ -107,7 +107,7 @@ impl Tdb {
     /// and cut since the last look, and touching what is gone would be a SIGBUS.
     #[inline]
     pub(crate) fn refresh_unlocked(&mut self) -> Result<()> {
-        if self.is_nolock() || self.txn.is_some() {
+        if (self.is_nolock() || self.txn.is_some()) && self.size_watch.is_due() {
             self.size_is_still_sound()?;
         }
         Ok(())
@@ -123,6 +123,7 @@ impl Tdb {
     ) -> Result<R> {
         if self.covers(chain, mode) {
             self.refresh_unlocked()?;
+            self.prefetch_records(chain);
             return work(self);
         }
         self.acquire(Some(chain), mode, Wait::Block)?;

@@ -3,19 +3,58 @@
 //!
 //! Touching a mapped page that is no longer in the file kills the process (SIGBUS), and a library
 //! may not install a handler for that. So the file's length is looked at under the lock, before
-//! anything is read: one more system call where locks are system calls anyway. A mutex file is
-//! locked without any, and whoever uses one holds the active lock, so that nobody clears the file;
-//! there it is done if the opener asks for it (`OpenOptions::watch_size`).
+//! anything is read. That is a system call, which an operation cannot always afford: how often it
+//! is made depends on who could cut the file, see `SizeWatch`.
 
 use crate::fcntl::Wait;
 use crate::layout::*;
-use crate::{LockMode, Result, Tdb};
+use crate::{LockMode, OpenOptions, Result, Tdb, TDB_INTERNAL};
+
+/// Accesses between two looks where nobody who knows the format cuts the file.
+const NOW_AND_THEN: u32 = 64;
+
+/// How often a handle looks at the file's length besides the long operations (whole-database locks,
+/// transactions, traversals), which always do.
+pub(crate) struct SizeWatch {
+    /// 0: never.
+    period: u32,
+    left: u32,
+}
+
+impl SizeWatch {
+    /// At every access if the opener asks for it, or if the handle holds no active lock, so that
+    /// the file may be cleared at any moment. Never on other mutex files, where users hold that
+    /// lock and an access makes no system call. Else now and then: only a stranger cuts the file.
+    pub fn new(flags: u32, options: &OpenOptions, mutexes: bool) -> SizeWatch {
+        let period = if flags & TDB_INTERNAL != 0 {
+            0
+        } else if options.watch_size || options.read_only {
+            1
+        } else if mutexes {
+            0
+        } else {
+            NOW_AND_THEN
+        };
+        SizeWatch { period, left: period }
+    }
+
+    /// Counts an access. Whether to look before it.
+    #[inline(always)]
+    pub fn is_due(&mut self) -> bool {
+        self.left = self.left.wrapping_sub(1);
+        if self.left != 0 {
+            return false;
+        }
+        self.left = self.period;
+        true
+    }
+}
 
 impl Tdb {
     /// Adopts the file's length, and makes sure that the file is still the one that was opened:
     /// whoever cleared it may have made a database of another kind.
     pub(crate) fn size_is_sound(&mut self) -> Result<()> {
-        if !self.watches_size {
+        if self.size_watch.period == 0 {
             return Ok(());
         }
         self.look_at_size()

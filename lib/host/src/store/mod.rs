@@ -220,6 +220,8 @@ impl Store {
             max_dead: Some(spec.max_dead),
             lock_style: LockStyle::Ofd,
             check: spec.kind == DbKind::Persistent,
+            // A file that somebody cuts must not end the daemon.
+            watch_size: true,
             ..OpenOptions::default()
         };
         (dir.join(file), options)
