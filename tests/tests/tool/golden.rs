@@ -62,6 +62,7 @@ golden_files! {
     #[ignore = "commands that are being written"]
     faults,
     info,
+    json,
     large,
     nodes,
     #[ignore = "commands that are being written"]
