@@ -33,6 +33,7 @@ use crate::*;
 mod common;
 mod disk;
 mod judge;
+mod killed;
 pub(crate) mod trace;
 
 use common::Random;

@@ -62,21 +62,24 @@ impl Tdb {
             return Ok(None);
         }
         let total = self.io.word(offset - TAILER)?;
-        if total == 0 || total == PAD_WORD || total > offset || offset - total < start {
+        let Some(left) = self.free_record_before(offset, total)? else {
+            return Ok(None);
+        };
+        Ok(Some((left, self.io.rec(left)?)))
+    }
+
+    /// The free record of `total` bytes that ends at `end`.
+    ///
+    /// Behind a recovery area any bytes can look like a tailer: believe only a record that really
+    /// ends here.
+    fn free_record_before(&mut self, end: u32, total: u32) -> Result<Option<u32>> {
+        let start = data_start(self.hash_size);
+        if total % ALIGN != 0 || total < REC_HEADER + TAILER || total > end - start {
             return Ok(None);
         }
-        let left = offset - total;
-        if left % ALIGN != 0 || total < REC_HEADER + TAILER {
-            return Ok(None);
-        }
-        let rec = self.io.rec(left)?;
-        // Behind a recovery area any bytes can look like a tailer: believe only a record that
-        // really ends here.
-        if rec.magic == MAGIC_FREE && rec.rec_len == total - REC_HEADER {
-            Ok(Some((left, rec)))
-        } else {
-            Ok(None)
-        }
+        let rec = self.io.rec(end - total)?;
+        let sound = rec.magic == MAGIC_FREE && rec.rec_len == total - REC_HEADER;
+        Ok(sound.then_some(end - total))
     }
 
     /// Makes the free record `left` swallow the `total` bytes behind it.
@@ -144,6 +147,30 @@ impl Tdb {
         Ok(rec)
     }
 
+    /// The tailer of a free record is not its own: a process died while it split or merged free
+    /// records. Merging changes the length of the left one, the common tailer, and the list, in an
+    /// order that is up to the process. What must not happen is that a record is given out that
+    /// overlaps another entry of the list.
+    #[cold]
+    fn finish_interrupted(&mut self, free: &Candidate, tailer: u32) -> Result<()> {
+        let offset = free.offset;
+        log::warn!("free list entry at {offset} was left by a process that died");
+        let end = offset + REC_HEADER + free.rec_len;
+        let mut rec_len = free.rec_len;
+        if let Some(other) = self.free_record_before(end, tailer)? {
+            // Either lies in a free record that swallowed it and is left to that, or has grown over
+            // one that may still be in the list, and gives it back.
+            let room = other.checked_sub(offset + REC_HEADER).filter(|len| *len >= TAILER);
+            let Some(room) = room else {
+                let next = self.io.word(offset)?;
+                return self.io.put_word(free.pointer, next);
+            };
+            rec_len = room;
+            self.io.put_word(offset + 4, rec_len)?;
+        }
+        self.io.put_tailer(offset, rec_len)
+    }
+
     /// Takes room for `payload` bytes of key and data (13.3). Grows the file if need be.
     pub(crate) fn allocate(&mut self, payload: u32) -> Result<Room> {
         let want = wanted(payload).ok_or_else(|| self.no_space(u64::from(payload)))?;
@@ -151,7 +178,14 @@ impl Tdb {
         let mut expanded = false;
         loop {
             match self.find_free(want)? {
-                Search::Found(candidate) => return self.take(candidate, want),
+                Search::Found(free) => {
+                    let at = free.offset + REC_HEADER + free.rec_len - TAILER;
+                    let tailer = self.io.word(at)?;
+                    if tailer == REC_HEADER + free.rec_len {
+                        return self.take(free, want);
+                    }
+                    self.finish_interrupted(&free, tailer)?;
+                }
                 Search::Again => continue,
                 // A second fruitless walk after an expansion means that what we added is not
                 // there: somebody writes without locks.
@@ -190,8 +224,9 @@ impl Tdb {
             }
             let rec = self.free_entry(offset)?;
             if let Some((left, left_rec)) = self.free_left_neighbour(offset)? {
-                let rec_len = self.swallow(left, &left_rec, REC_HEADER + rec.rec_len)?;
+                // First out of the list: who dies in between loses it, but nobody gets it twice.
                 self.io.put_word(pointer, rec.next)?;
+                let rec_len = self.swallow(left, &left_rec, REC_HEADER + rec.rec_len)?;
                 merged_enough |= rec_len >= want;
                 if let Some(found) = best.as_mut().filter(|b| b.offset == left) {
                     found.rec_len = rec_len;

@@ -176,8 +176,8 @@ impl Tdb {
             let rec = self.free_rec(offset)?;
             let left = if merge { self.free_left_neighbour(offset)? } else { None };
             if let Some((left, left_rec)) = left {
-                self.swallow(left, &left_rec, REC_HEADER + rec.rec_len)?;
                 self.io.put_word(pointer, rec.next)?;
+                self.swallow(left, &left_rec, REC_HEADER + rec.rec_len)?;
                 cycle = CycleFinder::new();
             } else {
                 pointer = offset;

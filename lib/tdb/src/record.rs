@@ -259,10 +259,13 @@ impl Tdb {
         // Room comes first: if there is none, the old value is still there.
         let chain = hash % self.hash_size;
         let room = self.room_for(chain, payload)?;
+        let stored = self.fill(chain, &room, key, hash, parts, data_len)?;
+        // Next to each other: who is killed between the two leaves neither value.
         if let Some(found) = &found {
             self.bury(found)?;
         }
-        let stored = self.link(chain, &room, key, hash, parts, data_len)?;
+        self.io.put_word(chain_head(chain), stored.offset)?;
+        self.changes += 1;
         if found.is_some() {
             self.trim_chain(chain)?;
         }
@@ -296,8 +299,8 @@ impl Tdb {
         Ok(())
     }
 
-    /// Fills a record and publishes it as the chain's first.
-    fn link(
+    /// Fills a record that is to become the chain's first.
+    fn fill(
         &mut self,
         chain: u32,
         room: &Room,
@@ -317,8 +320,6 @@ impl Tdb {
         self.io.put_rec(room.offset, &rec)?;
         self.io.write(room.offset + REC_HEADER, key)?;
         self.write_parts(room.offset + REC_HEADER + rec.key_len, parts)?;
-        self.changes += 1;
-        self.io.put_word(chain_head(chain), room.offset)?;
         Ok(Found { offset: room.offset, rec })
     }
 
@@ -368,6 +369,10 @@ impl Tdb {
         let Some((pointer, offset, rec)) = best else {
             return Ok(None);
         };
+        // Used anew it would lead a traverser that stands on it astray (spec/tdb.md 25 H7).
+        if !self.may_remove(offset)? {
+            return Ok(None);
+        }
         self.io.put_word(pointer, rec.next)?;
         Ok(Some(Room { offset, rec_len: rec.rec_len }))
     }

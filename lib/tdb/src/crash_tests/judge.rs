@@ -246,7 +246,7 @@ impl Judge {
 }
 
 /// Writes a file without its zeroes: most of a grown file is.
-fn put(path: &Path, image: &[u8]) {
+pub(super) fn put(path: &Path, image: &[u8]) {
     const BLOCK: usize = 4096;
     let file = fs::File::create(path).unwrap();
     file.set_len(image.len() as u64).unwrap();
