@@ -33,6 +33,7 @@ build: ## build the programs (PROFILE=release or dev)
 test: setup ## all tests, with what they need; those with real clusters want root
 	$(MAKE) --no-print-directory build PROFILE=dev
 	$(CARGO) test --workspace --exclude ctdb-tests
+	CTDBD=$(abspath $(TARGET_DIR))/debug/ctdbd $(CARGO) test -p ctdbcore --test daemon
 	RUST_TEST_THREADS=4 $(CARGO) test -p ctdb-tests
 
 .PHONY: demo
@@ -52,6 +53,10 @@ bench: build ## our cluster and Debian's in turn: table, target/bench/results.js
 bench-tdb: ## our TDB engine and libtdb in turn (BENCH_ARGS=--instructions counts them with valgrind)
 	$(CARGO) build -p ctdb-tests --bin bench-tdb $(PROFILE_ARG)
 	$(BIN)/bench-tdb --out target/bench/results.json $(BENCH_ARGS)
+
+.PHONY: bench-tool
+bench-tool: build ## our ctdb and Debian's on the same daemons, from start to end
+	$(BIN)/bench-tool --out target/bench/results.json $(BENCH_ARGS)
 
 .PHONY: smbtorture
 smbtorture: build ## all smbtorture tests against the known results; docs/compatibility.md
