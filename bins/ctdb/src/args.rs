@@ -16,6 +16,11 @@ impl<'a> Args<'a> {
         Args(words)
     }
 
+    /// All arguments.
+    pub(crate) fn words(&self) -> &'a [OsString] {
+        self.0
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

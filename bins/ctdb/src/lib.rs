@@ -8,14 +8,17 @@
 #[macro_use]
 mod output;
 
+mod address;
 mod args;
 mod backup;
 mod commands;
 mod exit;
 mod flags;
+mod helper;
 mod json;
 mod number;
 mod options;
+mod pause;
 mod progress;
 mod startup;
 mod table;

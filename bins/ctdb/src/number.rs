@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Numbers, keys, values and log levels on the command line (spec/tool.md 1.8).
 
-use crate::exit::{Exit, FAILED, INVALID};
+use crate::exit::{Exit, INVALID};
 
 /// A C unsigned number: leading blanks, any base, trailing characters ignored. 22 if it is none or
 /// negative, 34 if it does not fit 64 bits.
@@ -105,16 +105,9 @@ pub(crate) fn level_name(level: i32) -> &'static str {
     }
 }
 
-/// An address without a port; IPv4-mapped IPv6 becomes IPv4.
-pub(crate) fn address(text: &str) -> Result<std::net::SocketAddr, Exit> {
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    match bare.parse::<std::net::IpAddr>() {
-        Ok(ip) if text.len() < 64 => Ok(ctdb_wire::canonical_addr((ip, 0).into())),
-        _ => {
-            errln!("Invalid IP address {text}");
-            Err(FAILED)
-        }
-    }
+/// A whole decimal number without a sign.
+pub(crate) fn decimal<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 #[cfg(test)]

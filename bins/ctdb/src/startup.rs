@@ -14,7 +14,7 @@ use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
 use crate::tool::Tool;
-use crate::{commands::listnodes, flags, unfinished, usage};
+use crate::{commands::listnodes, flags, helper, unfinished, usage};
 
 /// Seconds that a run may take unless something else is said.
 const DEFAULT_RUNTIME: u64 = 120;
@@ -84,6 +84,7 @@ fn watch_runtime(limit: Option<Duration>) {
     let Some(limit) = limit else { return };
     std::thread::spawn(move || {
         std::thread::sleep(limit);
+        helper::terminate();
         errln!("Maximum runtime exceeded - exiting");
         unfinished::undo();
         std::process::exit(1);
@@ -123,16 +124,16 @@ fn connect(options: &Options) -> Result<Tool<'_>, Exit> {
                 errln!("connect() failed, errno={}", e.errno());
             }
             errln!("Failed to connect to CTDB daemon ({})", path.display());
-            suspect_no_member(&environment);
+            suspect_no_member();
             Err(FAILED)
         }
     }
 }
 
 /// A daemon that does not answer is less of a surprise where none belongs.
-fn suspect_no_member(environment: &Environment) {
+fn suspect_no_member() {
     let is_local = |addr: &std::net::IpAddr| std::net::UdpSocket::bind((*addr, 0)).is_ok();
-    match listnodes::read(environment) {
+    match listnodes::read() {
         Err(_) => (),
         Ok(nodes) if nodes.iter().flatten().any(is_local) => return,
         Ok(_) => errln!("Failed to detect PNN of the current node."),

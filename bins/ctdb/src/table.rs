@@ -3,8 +3,8 @@
 
 use crate::args::Args;
 use crate::commands::{
-    admin, backup, database, ips, listnodes, memory, rawtdb, record, statistics, status, tickles,
-    transaction, tunable,
+    admin, backup, database, event, hosting, ips, listnodes, memory, rawtdb, record, reloadnodes,
+    statistics, status, tickles, transaction, tunable,
 };
 use crate::exit::Done;
 use crate::options::Options;
@@ -93,6 +93,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     local("cattdb", record::cattdb).with_json().takes(DB).is("dump local ctdb database"),
     remote("getcapabilities", status::getcapabilities).with_json().is("show node capabilities"),
     local("pnn", status::pnn).with_json().is("show the pnn of the current node"),
+    local("lvs", event::lvs).takes("leader|list|status").is("show lvs configuration"),
     remote("setdebug", status::setdebug)
         .takes("ERROR|WARNING|NOTICE|INFO|DEBUG")
         .is("set debug level"),
@@ -115,11 +116,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     remote("sync", admin::ipreallocate).is("run ip reallocation (deprecated)"),
     remote("ipreallocate", admin::ipreallocate).is("run ip reallocation"),
     remote("gratarp", ips::gratarp).takes("<ip> <interface>").is("send a gratuitous arp"),
+    alone("tickle", tickles::tickle).takes("<srcip:port> <dstip:port>").is("send a tcp tickle ack"),
     remote("gettickles", tickles::gettickles)
         .with_json()
         .takes("<ip> [<port>]")
         .is("get the list of tickles"),
+    remote("addtickle", tickles::addtickle).takes("<ip>:<port> <ip>:<port>").is("add a tickle"),
+    remote("deltickle", tickles::deltickle).takes("<ip>:<port> <ip>:<port>").is("delete a tickle"),
     alone("listnodes", listnodes::listnodes).with_json().is("list nodes in the cluster"),
+    local("reloadnodes", reloadnodes::reloadnodes).is("reload the nodes file all nodes"),
+    local("moveip", hosting::moveip).takes("<ip> <node>").is("move an ip address to another node"),
+    remote("addip", hosting::addip).takes("<ip/mask> <iface>").is("add an ip address to a node"),
+    remote("delip", hosting::delip).takes("<ip>").is("delete an ip address from a node"),
     local("backupdb", backup::backupdb)
         .takes("<dbname|dbid> <file>")
         .is("backup a database into a file"),
@@ -132,6 +140,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         .is("dump database from a backup file"),
     local("wipedb", backup::wipedb).takes(DB).is("wipe the contents of a database."),
     remote("leader", status::leader).with_json().is("show the pnn of the leader"),
+    alone("event", event::event).is("event and event script commands"),
+    alone("scriptstatus", event::scriptstatus)
+        .takes("[init|setup|startup|monitor|takeip|releaseip|ipreallocated]")
+        .is("show event script status"),
+    local("natgw", event::natgw).takes("leader|list|status").is("show natgw configuration"),
     remote("getreclock", status::getreclock).with_json().is("get recovery lock file"),
     remote("setlmasterrole", admin::setlmasterrole).takes("on|off").is("set LMASTER role"),
     remote("setleaderrole", admin::setleaderrole).takes("on|off").is("set LEADER role"),
@@ -184,6 +197,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         .with_json()
         .takes(DB)
         .is("show database statistics"),
+    local("reloadips", hosting::reloadips)
+        .takes("[all|<pnn-list>]")
+        .is("reload the public addresses file"),
 ];
 
 /// The command of this name.

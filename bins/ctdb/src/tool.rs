@@ -144,6 +144,35 @@ impl<'o> Tool<'o> {
         Ok(nodes.map(|entry| entry.pnn).collect())
     }
 
+    /// Sends a control that has to succeed on all these nodes; the failure of the first that fails is
+    /// the result. Says nothing.
+    pub(crate) fn control_all<C: Control>(
+        &mut self,
+        nodes: &[u32],
+        request: &C::Request<'_>,
+    ) -> Done {
+        let limit = self.limit();
+        self.client.control_all::<C>(nodes, limit, request).map_err(|e| result_of(&e))
+    }
+
+    /// Sends a control to several nodes, and gives those on which it has failed. Says nothing.
+    pub(crate) fn control_each<C: Control>(
+        &mut self,
+        nodes: &[u32],
+        request: &C::Request<'_>,
+    ) -> Result<Vec<u32>, Exit> {
+        let limit = self.limit();
+        let mut failed = Vec::new();
+        for (node, answer) in self.client.control_many::<C>(nodes, limit, request) {
+            match answer.and_then(|outcome| outcome.success()) {
+                Ok(()) => (),
+                Err(e) if self.client.is_closed() => return Err(result_of(&e)),
+                Err(_) => failed.push(node),
+            }
+        }
+        Ok(failed)
+    }
+
     /// The nodes of a list argument: absent is the target, or `all`, or numbers with commas.
     pub(crate) fn node_list(&mut self, text: Option<&str>) -> Result<Vec<u32>, Exit> {
         let Some(text) = text else { return Ok(vec![self.target]) };
@@ -336,6 +365,12 @@ impl<'o> Tool<'o> {
         }
         Ok(())
     }
+}
+
+/// What is said when a command has no node that it could turn to. So it has always been called.
+pub(crate) fn no_nodes() -> Exit {
+    errln!("Memory allocation error");
+    FAILED
 }
 
 /// The next node after `from` that can be asked; wraps round.

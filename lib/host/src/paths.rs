@@ -58,15 +58,18 @@ pub struct Paths {
     mutex_helper: Option<PathBuf>,
     /// Directory of the running program.
     program_dir: Option<PathBuf>,
+    /// CTDB_TEST_HELPER_BINDIR names the only place of helpers.
+    helper_dir_named: bool,
 }
 
 impl Paths {
     /// As the process's environment says.
     pub fn from_env() -> Result<Paths, PathsError> {
         let mut paths = Paths::from_lookup(|name| std::env::var_os(name))?;
-        paths.program_dir = std::env::current_exe()
-            .ok()
-            .and_then(|program| program.parent().map(Path::to_path_buf));
+        if !paths.helper_dir_named {
+            let program = std::env::current_exe().ok();
+            paths.program_dir = program.and_then(|p| p.parent().map(Path::to_path_buf));
+        }
         Ok(paths)
     }
 
@@ -81,6 +84,7 @@ impl Paths {
         };
         if let Some(dir) = filled("CTDB_TEST_HELPER_BINDIR").filter(|_| paths.test_mode) {
             paths.helper_dir = dir;
+            paths.helper_dir_named = true;
         }
         paths.socket = filled("CTDB_SOCKET");
         paths.mutex_helper = filled("CTDB_CLUSTER_MUTEX_HELPER");
@@ -100,6 +104,7 @@ impl Paths {
             socket: None,
             mutex_helper: None,
             program_dir: None,
+            helper_dir_named: false,
         }
     }
 
@@ -180,12 +185,18 @@ impl Paths {
         if let Some(path) = &self.mutex_helper {
             return path.clone();
         }
-        let beside = self.program_dir.iter().flat_map(|dir| MUTEX_HELPERS.map(|n| dir.join(n)));
-        let in_helper_dir = MUTEX_HELPERS.map(|n| self.helper_dir.join(n));
+        self.helper(MUTEX_HELPERS)
+    }
+
+    /// A helper program under one of its names, the existing one first: beside the running program, else in the
+    /// helper directory. The path may not exist.
+    pub fn helper(&self, names: [&str; 2]) -> PathBuf {
+        let beside = self.program_dir.iter().flat_map(|dir| names.map(|n| dir.join(n)));
+        let in_helper_dir = names.map(|n| self.helper_dir.join(n));
         beside
             .chain(in_helper_dir)
             .find(|path| path.is_file())
-            .unwrap_or_else(|| self.helper_dir.join(MUTEX_HELPERS[0]))
+            .unwrap_or_else(|| self.helper_dir.join(names[0]))
     }
 
     /// What a debug script option means: its last component, below the configuration directory.

@@ -56,6 +56,7 @@ pub mod legacy;
 pub mod message;
 pub mod native;
 pub mod srvid;
+pub mod tcp;
 pub mod types;
 
 #[cfg(test)]

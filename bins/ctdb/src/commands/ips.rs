@@ -8,12 +8,12 @@ use ctdb_wire::flags::{node, pnn};
 use ctdb_wire::types::{AddrInfo, Iface, PublicIp, PublicIpInfo};
 use ctdb_wire::{CharArray, StringN};
 
+use crate::address;
 use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{Done, Exit, FAILED};
 use crate::json;
-use crate::number::address;
-use crate::tool::Tool;
+use crate::tool::{no_nodes, Tool};
 
 /// Longest interface name that is accepted.
 const MAX_IFACE: usize = 16;
@@ -31,8 +31,7 @@ fn order(addr: &SocketAddr) -> (bool, Vec<u8>, u16) {
 fn all_ips(tool: &mut Tool<'_>) -> Result<Vec<PublicIp>, Exit> {
     let nodes = tool.nodes_without(node::INACTIVE)?;
     if nodes.is_empty() {
-        errln!("Memory allocation error");
-        return Err(FAILED);
+        return Err(no_nodes());
     }
     let mut merged: Vec<PublicIp> = Vec::new();
     for asked in nodes {
@@ -165,7 +164,7 @@ fn link(iface: &Iface) -> &'static str {
 /// `ipinfo IP`
 pub(crate) fn ipinfo(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(1)?;
-    let addr = address(&args.text(0))?;
+    let addr = address::ip(&args.text(0))?;
     let (target, json) = (tool.target, tool.options.json);
     let info = tool.control::<call::GetPublicIpInfo, _>(target, &addr).inspect_err(|exit| {
         // where JSON is expected, what standard error says is enough
@@ -258,7 +257,7 @@ pub(crate) fn setifacelink(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
 /// `gratarp IP IFACE`
 pub(crate) fn gratarp(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.exactly(2)?;
-    let addr = address(&args.text(0))?;
+    let addr = address::ip(&args.text(0))?;
     let target = tool.target;
     let request = AddrInfo { addr, mask: 0, iface: StringN::new(args.text(1).as_ref()) };
     tool.control::<call::SendGratuitousArp, ()>(target, &request).inspect_err(|_| {

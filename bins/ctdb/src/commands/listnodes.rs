@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener};
 
-use ctdb_wire::canonical_addr;
-use ctdbcore::Environment;
+use ctdb_host::config::{load, Strictness};
+use ctdb_host::nodes_file::{NodesError, NodesSource};
+use ctdb_host::Paths;
 
 use crate::args::Args;
 use crate::commands::status::print_row;
@@ -13,41 +14,35 @@ use crate::json;
 use crate::number::atoi;
 use crate::options::Options;
 
-/// The nodes file: one entry for each PNN, `None` for a deleted node.
-pub(crate) fn read(environment: &Environment) -> Result<Vec<Option<IpAddr>>, Exit> {
-    let path = environment.nodes_path().map_err(|e| {
-        errln!("{e}");
+/// The list of nodes, a file or what a command prints: one entry for each PNN, `None` for a deleted
+/// node.
+pub(crate) fn read() -> Result<Vec<Option<IpAddr>>, Exit> {
+    let source = source().map_err(|complaint| {
+        errln!("{complaint}");
         FAILED
     })?;
-    let nodes = std::fs::read_to_string(&path).ok().and_then(|text| parse(&text));
-    nodes.ok_or_else(|| {
-        errln!("Failed to read nodes file \"{}\"", path.display());
-        FAILED
-    })
+    match source.load() {
+        Ok(nodes) => {
+            Ok(nodes.into_iter().map(|node| node.address.map(|ip| ip.to_canonical())).collect())
+        }
+        Err(NodesError { source, faults }) => {
+            faults.iter().filter(|fault| fault.line.is_some()).for_each(|f| errln!("{}", f.text));
+            errln!("Failed to read nodes from \"{source}\"");
+            Err(FAILED)
+        }
+    }
 }
 
-/// An empty line is no node; a comment is a deleted one.
-fn parse(text: &str) -> Option<Vec<Option<IpAddr>>> {
-    let lines = text.lines().map(|line| line.trim_matches([' ', '\t']));
-    let mut nodes = Vec::new();
-    for line in lines.filter(|line| !line.is_empty()) {
-        if line.starts_with('#') {
-            nodes.push(None);
-            continue;
-        }
-        let Ok(ip) = line.parse::<IpAddr>() else {
-            errln!("Invalid IP address {line}");
-            return None;
-        };
-        nodes.push(Some(canonical_addr((ip, 0).into()).ip()));
-    }
-    Some(nodes)
+fn source() -> Result<NodesSource, String> {
+    let paths = Paths::from_env().map_err(|e| e.to_string())?;
+    let loaded = load(&paths.config_file(), &paths, Strictness::Lenient);
+    Ok(loaded.map_err(|e| e.to_string())?.config.nodes_source)
 }
 
 /// `listnodes`
 pub(crate) fn listnodes(options: &Options, args: Args<'_>) -> Done {
     args.exactly(0)?;
-    let nodes = read(&Environment::from_process())?;
+    let nodes = read()?;
     if options.json {
         let nodes = nodes.iter().enumerate().map(|(pnn, ip)| json::ListedNode {
             pnn,
@@ -79,17 +74,4 @@ pub(crate) fn checktcpport(options: &Options, args: Args<'_>) -> Done {
         errln!("Failed to bind to TCP port {port}");
     }
     errno.map_or(Ok(()), |errno| Err(Exit::Code(errno)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_keep_their_number_and_empty_lines_have_none() {
-        let nodes = parse(" 10.0.0.1\n\n#10.0.0.2\n::ffff:10.0.0.3\t\nfd00::1\n\n").unwrap();
-        let want = [Some("10.0.0.1"), None, Some("10.0.0.3"), Some("fd00::1")];
-        assert_eq!(nodes, want.map(|ip| ip.map(|ip| ip.parse().unwrap())));
-        assert!(parse("10.0.0.1\nhost\n").is_none());
-    }
 }
