@@ -8,6 +8,7 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::fcntl::{RangeLocks, Wait, TO_EOF};
 use crate::fork::Origin;
@@ -23,6 +24,13 @@ use crate::*;
 
 /// Dead records per chain with TDB_VOLATILE.
 const VOLATILE_MAX_DEAD: u32 = 5;
+
+/// How long an open without locks waits for a commit that is under way.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const COMMIT_LOOK: Duration = Duration::from_millis(5);
+/// Bytes read at a time to find out whether a file is empty.
+const VACANT_PIECE: usize = 1 << 16;
 
 /// An open in progress.
 struct Opening<'a> {
@@ -179,12 +187,16 @@ impl Opening<'_> {
     /// The sequence of 12.2. Every early return closes the file, which drops its locks.
     fn run(&mut self) -> Result<Tdb> {
         self.lock(LockMode::Exclusive, LOCK_OPEN, 1, Wait::Block)?;
-        if self.flags & TDB_CLEAR_IF_FIRST != 0 {
+        let truncate = self.options.truncate && self.may_create();
+        if self.flags & TDB_CLEAR_IF_FIRST != 0 || truncate {
             self.clear_if_first()?;
+            if truncate && !self.alone && self.takes_locks() {
+                return Err(Error::Lock("the file is in use"));
+            }
         }
         let header = match self.read_header()? {
             Some(header) => header,
-            None if self.may_create() => {
+            None if self.may_create() && self.is_vacant()? => {
                 self.create()?;
                 self.read_header()?.ok_or_else(|| self.not_a_database())?
             }
@@ -196,7 +208,9 @@ impl Opening<'_> {
         // Recovery of a mutex file has to exclude the holders of chain mutexes, whom the open lock
         // does not stop: it follows below, in the order of a survivor (25 H5).
         let late = header.mutex_size > 0 && self.takes_locks();
-        if !late {
+        if !self.takes_locks() {
+            self.recover_without_locks(&mut tdb)?;
+        } else if !late {
             tdb.recover()?;
         }
         self.unlock(LOCK_OPEN, 1)?;
@@ -208,6 +222,48 @@ impl Opening<'_> {
 
     fn may_create(&self) -> bool {
         (self.options.create && !self.options.read_only) || self.flags & TDB_INTERNAL != 0
+    }
+
+    /// What a handle without locks does about an interrupted transaction. Somebody may be in the
+    /// middle of it: who commits holds the open lock (25 H6, H15).
+    fn recover_without_locks(&self, tdb: &mut Tdb) -> Result<()> {
+        if self.flags & TDB_INTERNAL != 0 {
+            return Ok(());
+        }
+        let give_up = Instant::now() + COMMIT_PATIENCE;
+        let busy = || {
+            let locked = self.ranges.conflicts(LockMode::Exclusive, LOCK_OPEN, 1);
+            locked.map_err(|e| self.io_error("lock", e))
+        };
+        while tdb.needs_recovery() && busy()? && Instant::now() < give_up {
+            std::thread::sleep(COMMIT_LOOK);
+            tdb.io.refresh()?;
+        }
+        if self.options.read_only || !tdb.needs_recovery() {
+            return tdb.recover();
+        }
+        tdb.recover_under_range()
+    }
+
+    /// Whether nothing is lost if a database is made of a file that is none: it is empty, or all
+    /// zero, as a creator leaves it that died meanwhile.
+    fn is_vacant(&self) -> Result<bool> {
+        let mut bytes = vec![0u8; VACANT_PIECE];
+        let mut at = 0;
+        loop {
+            let count = match self.file.read_at(&mut bytes, at) {
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(self.io_error("read", e)),
+            };
+            if count == 0 {
+                return Ok(true);
+            }
+            if bytes[..count].iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += count as u64;
+        }
     }
 
     fn not_a_database(&self) -> Error {
@@ -255,15 +311,18 @@ impl Opening<'_> {
         let start = u64::from(header.mutex_size);
         self.file.set_len(0).map_err(|e| self.io_error("truncate", e))?;
         self.allocate(start + image.len() as u64)?;
+        let write = |bytes: &[u8], at: u64| {
+            self.file.write_all_at(bytes, at).map_err(|e| self.io_error("write header", e))
+        };
+        write(&image, start)?;
         if with_mutexes {
-            self.file
-                .write_all_at(&image[..HEADER_SIZE as usize], 0)
-                .map_err(|e| self.io_error("write header", e))?;
             MutexArea::map(&self.file, self.hash_size)
                 .and_then(|area| area.initialise())
                 .map_err(|e| self.io_error("initialise mutexes", e))?;
+            // The copy that makes the file a database comes last.
+            write(&image[..HEADER_SIZE as usize], 0)?;
         }
-        self.file.write_all_at(&image, start).map_err(|e| self.io_error("write header", e))
+        Ok(())
     }
 
     /// Real blocks for the first `len` bytes: the mutexes are written through a mapping, where a

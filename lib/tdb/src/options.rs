@@ -22,8 +22,12 @@ pub struct OpenOptions {
     pub tdb_flags: u32,
     /// Number of hash chains of a file that is created; 0 means 131.
     pub hash_size: u32,
-    /// Create the file if it is missing, and make a database of a file that is none.
+    /// Create the file if it is missing or empty, or was being created when its creator died.
+    /// A file with other content is left alone (spec/tdb.md 25 H3).
     pub create: bool,
+    /// With `create`: make an empty database whatever the file contains, even if it is none.
+    /// Refused with `Error::Lock` while somebody holds the file's active lock.
+    pub truncate: bool,
     /// With `create`: the file must not exist yet.
     pub exclusive: bool,
     /// Permission bits of a created file.
@@ -50,6 +54,7 @@ impl Default for OpenOptions {
             tdb_flags: 0,
             hash_size: 0,
             create: false,
+            truncate: false,
             exclusive: false,
             mode: 0o600,
             read_only: false,

@@ -30,8 +30,11 @@ impl Tdb {
         let pointer = self.io.word(OFF_RECOVERY_START)?;
         let capacity = if pointer == 0 { None } else { self.usable_area(pointer)? };
         let area = capacity.map(|capacity| (pointer, pointer + REC_HEADER + capacity));
+        // Space too small for a record would be left without one (25 H16).
+        let fits = |gap: u32| gap == 0 || gap >= REC_HEADER + TAILER;
+        let area = area.filter(|(from, to)| fits(from - start) && fits(end - to));
         if area.is_none() && pointer != 0 {
-            // What is no recovery area goes with the rest.
+            // What is no recovery area, or stands in the way, goes with the rest.
             self.io.put_word(OFF_RECOVERY_START, 0)?;
         }
         // Both heads and all chains, in one write.
@@ -52,7 +55,7 @@ impl Tdb {
     fn free_gap(&mut self, from: u32, to: u32) -> Result<()> {
         let gap = to.saturating_sub(from);
         if gap < REC_HEADER + TAILER {
-            // Too small for a record: it must not look like the one it was part of (25 H16).
+            // The file itself is too small for a record.
             return self.io.write(from, &[0; (REC_HEADER + TAILER) as usize][..gap as usize]);
         }
         let rec_len = (gap - REC_HEADER) & !(ALIGN - 1);
