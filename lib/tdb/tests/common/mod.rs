@@ -65,11 +65,26 @@ pub fn unhex(text: &str) -> Vec<u8> {
 impl CPeer {
     /// Starts a peer without a database; `None` where the C library is not to be had.
     pub fn start() -> Option<CPeer> {
-        let mut child = Command::new(peer_binary()?)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the C peer");
+        Some(CPeer::spawn(&mut Command::new(peer_binary()?)))
+    }
+
+    /// Starts a peer on python3-tdb (peer.py), which knows some of the commands; `None` where the
+    /// module is not to be had.
+    pub fn python() -> Option<CPeer> {
+        // The system's own, not one that comes first in PATH: it has the system's modules.
+        let python = "/usr/bin/python3";
+        let module = Command::new(python).args(["-c", "import tdb"]).stderr(Stdio::null()).status();
+        if !module.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: needs python3-tdb");
+            return None;
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/peer.py");
+        Some(CPeer::spawn(Command::new(python).arg(source)))
+    }
+
+    fn spawn(program: &mut Command) -> CPeer {
+        let mut child =
+            program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start a peer");
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = mpsc::channel();
@@ -80,7 +95,7 @@ impl CPeer {
                 }
             }
         });
-        Some(CPeer { child, stdin, lines })
+        CPeer { child, stdin, lines }
     }
 
     /// Starts a peer and opens a database.
