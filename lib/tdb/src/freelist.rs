@@ -273,7 +273,8 @@ impl Tdb {
     pub(crate) fn expand(&mut self, need: u32) -> Result<()> {
         self.io.refresh()?;
         // A file may have been cut anywhere.
-        let Some(old) = self.io.size().checked_next_multiple_of(ALIGN) else {
+        let old = self.io.size().checked_next_multiple_of(ALIGN);
+        let (Some(old), Some(from)) = (old, self.end_of_records()?) else {
             return Err(self.no_space(need.into()));
         };
         let page = crate::mutex::page_size() as u32;
@@ -292,10 +293,10 @@ impl Tdb {
             added = bare;
             self.io.extend_file(old, added)?;
         }
-        self.forget_stale_neighbour(old)?;
+        self.forget_stale_neighbour(from)?;
         // A jump to 4 GiB - 1 leaves an end that is no multiple of 4; the record stops before it.
-        let rec_len = (added - REC_HEADER) & !(ALIGN - 1);
-        self.free_record(old, rec_len)
+        let rec_len = (old - from + added - REC_HEADER) & !(ALIGN - 1);
+        self.free_record(from, rec_len)
     }
 
     /// What a crash left at the end of the file can look like a free record. What is merged into one

@@ -31,15 +31,35 @@ impl Tdb {
         if self.end_is_covered()? {
             return Ok(false);
         }
-        let whole = self.held.all.is_some() || self.io.overlay.is_some() || self.is_nolock();
-        // A corruption elsewhere is found by those whom it concerns.
-        let gaps = if whole { self.unreferenced() } else { self.abandoned_end() };
         let mut freed = false;
-        for (offset, len) in gaps.unwrap_or_default().into_iter().filter_map(record_in) {
+        for (offset, len) in self.gaps().into_iter().filter_map(record_in) {
             self.free_record(offset, len)?;
             freed = true;
         }
         Ok(freed)
+    }
+
+    /// Where a record may begin that is added to the file: at its end, or before that if bytes that
+    /// are too few for a record belong to none.
+    pub(crate) fn end_of_records(&mut self) -> Result<Option<u32>> {
+        let size = self.io.size();
+        let mut end = size;
+        if !self.end_is_covered()? {
+            if let Some(gap) = self.gaps().pop().filter(|gap| gap.1 == size) {
+                if record_in(gap).is_none() {
+                    end = gap.0;
+                }
+            }
+        }
+        Ok(end.checked_next_multiple_of(ALIGN))
+    }
+
+    /// Known space without a record, at least at the end of the file.
+    fn gaps(&mut self) -> Vec<Gap> {
+        let whole = self.held.all.is_some() || self.io.overlay.is_some() || self.is_nolock();
+        // A corruption elsewhere is found by those whom it concerns.
+        let gaps = if whole { self.unreferenced() } else { self.abandoned_end() };
+        gaps.unwrap_or_default()
     }
 
     /// Makes records of all such space, for the free list, without linking them: returns the new
@@ -156,7 +176,9 @@ impl Tdb {
         let stop =
             area.map_or(size, |(from, end)| if end == size && from > at { from } else { size });
         let used = self.first_used_byte(at, stop)?;
-        let abandoned = used == stop || (stop == size && self.is_unused_area(used, at)?);
+        let too_short = stop == size && record_in((at, stop)).is_none();
+        let abandoned =
+            too_short || used == stop || (stop == size && self.is_unused_area(used, at)?);
         Ok(if abandoned && at < stop { vec![(at, stop)] } else { Vec::new() })
     }
 

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use crate::fcntl::Wait;
 use crate::layout::*;
 use crate::locks::HeldAll;
+use crate::mutex::{Cancel, Never};
 use crate::overlay::BLOCK;
 use crate::storage::Rec;
 use crate::{Error, LockMode, Result, Tdb, TDB_ALLOW_NESTING, TDB_INTERNAL};
@@ -51,12 +52,12 @@ impl Transaction {
 impl Tdb {
     /// Starts a transaction, waiting for other writers. Under a freeze no lock is taken.
     pub fn transaction_start(&mut self) -> Result<()> {
-        self.start(Wait::Block).map(|_| ())
+        self.start(Wait::Block, &Never).map(|_| ())
     }
 
     /// Starts a transaction unless another process is in one; `false` if busy.
     pub fn try_transaction_start(&mut self) -> Result<bool> {
-        self.start(Wait::Try)
+        self.start(Wait::Try, &Never)
     }
 
     /// Whether a transaction is active on this handle.
@@ -64,7 +65,7 @@ impl Tdb {
         self.txn.is_some()
     }
 
-    fn start(&mut self, wait: Wait) -> Result<bool> {
+    pub(crate) fn start(&mut self, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
         self.inherited()?;
         if self.read_only || self.flags & TDB_INTERNAL != 0 {
             return Err(Error::Usage("no transactions on this handle"));
@@ -87,7 +88,7 @@ impl Tdb {
             Some(_) => return Err(Error::Lock("the whole database is locked")),
             None => self.is_nolock(),
         };
-        if !external && !self.take_start_locks(wait)? {
+        if !external && !self.take_start_locks(wait, cancel)? {
             return Ok(false);
         }
         if let Err(error) = self.io.refresh() {
@@ -105,13 +106,16 @@ impl Tdb {
         Ok(true)
     }
 
-    fn take_start_locks(&mut self, wait: Wait) -> Result<bool> {
-        if !self.locks.lock_range(LockMode::Exclusive, LOCK_TRANSACTION, 1, wait)? {
+    fn take_start_locks(&mut self, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
+        if !self.locks.lock_byte(LOCK_TRANSACTION, wait, cancel)? {
             return Ok(false);
         }
-        if let Err(error) = self.lock_all_recovered(LockMode::Shared, Wait::Block) {
-            self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
-            return Err(error);
+        match self.lock_all_recovered(LockMode::Shared, Wait::Block, cancel) {
+            Ok(true) => {}
+            refused => {
+                self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
+                return refused;
+            }
         }
         self.held.all =
             Some(HeldAll { mode: LockMode::Shared, count: 1, upgradable: true, marked: false });
@@ -312,16 +316,16 @@ impl Tdb {
     /// file must look unused, which an area with its magic does not: so a small record, which the
     /// commit will write, comes between.
     fn part_from_area(&mut self) -> Result<u32> {
-        let size = self.io.size();
         let old_size = self.io.overlay.as_ref().map_or(0, |o| o.old_size);
-        let least = if size > old_size { 0 } else { REC_HEADER + TAILER };
-        let from = size.checked_next_multiple_of(ALIGN);
-        let end = from.and_then(|from| from.checked_add(least));
+        let least = if self.io.size() > old_size { 0 } else { REC_HEADER + TAILER };
+        let from = self.end_of_records()?;
+        let size = self.io.size().checked_next_multiple_of(ALIGN);
+        let end = size.and_then(|size| size.checked_add(least));
         let (Some(from), Some(end)) = (from, end) else {
             return Err(self.no_space(u64::from(least)));
         };
         self.io.grow_overlay(end);
-        if end > from {
+        if end - from >= REC_HEADER + TAILER {
             self.free_record(from, end - from - REC_HEADER)?;
         }
         Ok(end)
