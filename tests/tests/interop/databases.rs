@@ -372,6 +372,36 @@ fn files_and_pushed_records() -> Result<()> {
     Ok(())
 }
 
+/// Detaching a database with read-only copies ends C daemons on every node (spec/tool.md 10.5): ours go on.
+#[test]
+fn a_database_with_read_only_copies_is_detached() -> Result<()> {
+    if skip(Needs::DebianCtdb) || Side::from_env()?.is_debian() {
+        return Ok(());
+    }
+    let mut cluster = cluster(2)?;
+    {
+        let [first, second] = [Tools::on(&cluster.nodes[0])?, Tools::on(&cluster.nodes[1])?];
+        first.ours(&["attach", "copies.tdb", "readonly"])?;
+        first.ours(&["writekey", "copies.tdb", "key", "value"])?;
+        let read = second.ours(&["readkey", "copies.tdb", "key", "readonly"])?;
+        ensure!(read == "Data: size:5 ptr:[value]\n", "{read}");
+        let active = first.tried(&["detach", "copies.tdb"])?;
+        ensure!(active.code == Some(1), "{active}");
+        for tools in [&first, &second] {
+            tools.ours(&["setvar", "AllowClientDBAttach", "0"])?;
+        }
+        first.ours(&["detach", "copies.tdb"])?;
+        for tools in [&first, &second] {
+            wait_for("the database is gone", LIMIT, || {
+                let map = tools.ours(&["getdbmap"])?;
+                Ok((!map.contains("copies.tdb")).then_some(()))
+            })?;
+        }
+    }
+    cluster.settled(&[0, 1])?;
+    Ok(())
+}
+
 /// The cluster stays as it is when a database is named that there is not.
 #[test]
 fn unknown_databases_and_bad_arguments() -> Result<()> {
