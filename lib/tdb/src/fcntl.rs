@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use crate::lockfile::Backoff;
+use crate::mutex::Cancel;
 use crate::{LockMode, LockStyle};
 
 /// Byte-range locks on one open file description.
@@ -103,9 +105,10 @@ impl RangeLocks {
         start: u64,
         len: u64,
         wait: Wait,
+        cancel: &dyn Cancel,
     ) -> io::Result<bool> {
-        if len <= 4 {
-            return self.lock(mode, start, len, wait);
+        if len <= 4 && wait == Wait::Block {
+            return self.lock_until_cancelled(mode, start, len, cancel);
         }
         if self.lock(mode, start, len, Wait::Try)? {
             return Ok(true);
@@ -114,14 +117,38 @@ impl RangeLocks {
             return Ok(false);
         }
         let half = len / 2;
-        self.lock_gradually(mode, start, half, wait)?;
-        match self.lock_gradually(mode, start + half, len - half, wait) {
-            Ok(done) => Ok(done),
-            Err(error) => {
+        if !self.lock_gradually(mode, start, half, wait, cancel)? {
+            return Ok(false);
+        }
+        match self.lock_gradually(mode, start + half, len - half, wait, cancel) {
+            Ok(true) => Ok(true),
+            refused => {
                 self.unlock(start, half)?;
-                Err(error)
+                refused
             }
         }
+    }
+
+    /// Waits for a lock. The kernel cannot be told a deadline: with one the lock is tried again and
+    /// again.
+    pub fn lock_until_cancelled(
+        &self,
+        mode: LockMode,
+        start: u64,
+        len: u64,
+        cancel: &dyn Cancel,
+    ) -> io::Result<bool> {
+        if cancel.deadline().is_none() {
+            return self.lock(mode, start, len, Wait::Block);
+        }
+        let mut backoff = Backoff::new();
+        while !self.lock(mode, start, len, Wait::Try)? {
+            if cancel.is_cancelled() {
+                return Ok(false);
+            }
+            backoff.pause();
+        }
+        Ok(true)
     }
 }
 

@@ -21,6 +21,7 @@ mod access;
 mod check;
 #[cfg(test)]
 mod crash_tests;
+mod deadline;
 mod error;
 mod fcntl;
 mod flags;

@@ -41,14 +41,14 @@ pub(crate) fn list_byte(chain: Option<u32>) -> u64 {
 }
 
 /// Growing pauses.
-struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    fn new() -> Backoff {
+    pub fn new() -> Backoff {
         Backoff(BACKOFF_FIRST)
     }
 
-    fn pause(&mut self) {
+    pub fn pause(&mut self) {
         std::thread::sleep(self.0);
         self.0 = (self.0 * 2).min(BACKOFF_LONGEST);
     }
@@ -70,6 +70,15 @@ impl LockFile {
     /// Locks a single byte or range. `false`: busy.
     pub fn lock_range(&self, mode: LockMode, start: u64, len: u64, wait: Wait) -> Result<bool> {
         self.ranges.lock(mode, start, len, wait).map_err(|e| self.range_error(e))
+    }
+
+    /// Locks one byte exclusively. `false`: busy, or cancelled.
+    pub fn lock_byte(&self, byte: u64, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
+        let locked = match wait {
+            Wait::Try => self.ranges.lock(LockMode::Exclusive, byte, 1, wait),
+            Wait::Block => self.ranges.lock_until_cancelled(LockMode::Exclusive, byte, 1, cancel),
+        };
+        locked.map_err(|e| self.range_error(e))
     }
 
     pub fn unlock_range(&self, start: u64, len: u64) -> Result<()> {
@@ -136,9 +145,11 @@ impl LockFile {
         }
     }
 
-    fn lock_chain_range(&self, mode: LockMode, wait: Wait, _cancel: &dyn Cancel) -> Result<bool> {
+    fn lock_chain_range(&self, mode: LockMode, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
         let len = 4 * u64::from(self.hash_size);
-        self.ranges.lock_gradually(mode, LOCK_CHAINS, len, wait).map_err(|e| self.range_error(e))
+        self.ranges
+            .lock_gradually(mode, LOCK_CHAINS, len, wait, cancel)
+            .map_err(|e| self.range_error(e))
     }
 
     fn unlock_all_chains(&self) -> Result<()> {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use smallvec::SmallVec;
 
 use crate::fcntl::Wait;
-use crate::mutex::Never;
+use crate::mutex::{Cancel, Never};
 use crate::{Error, LockMode, Result, StoreMode, Tdb, TDB_NOLOCK};
 
 /// A chain (or with `None` the free list) this handle has locked.
@@ -262,7 +262,7 @@ impl Tdb {
         self.is_nolock()
     }
 
-    fn checked_chain(&self, chain: u32) -> Result<Option<u32>> {
+    pub(crate) fn checked_chain(&self, chain: u32) -> Result<Option<u32>> {
         if chain < self.hash_size {
             Ok(Some(chain))
         } else {
@@ -321,15 +321,20 @@ impl Tdb {
 
     /// Waits for the lock of the whole database (spec/tdb.md 9).
     pub fn lock_all(&mut self, mode: LockMode) -> Result<()> {
-        self.acquire_all(mode, Wait::Block).map(|_| ())
+        self.acquire_all(mode, Wait::Block, &Never).map(|_| ())
     }
 
     /// Takes the lock of the whole database if it is free; `false` if busy.
     pub fn try_lock_all(&mut self, mode: LockMode) -> Result<bool> {
-        self.acquire_all(mode, Wait::Try)
+        self.acquire_all(mode, Wait::Try, &Never)
     }
 
-    fn acquire_all(&mut self, mode: LockMode, wait: Wait) -> Result<bool> {
+    pub(crate) fn acquire_all(
+        &mut self,
+        mode: LockMode,
+        wait: Wait,
+        cancel: &dyn Cancel,
+    ) -> Result<bool> {
         if self.read_only {
             return Err(Error::Lock("read-only handle"));
         }
@@ -344,7 +349,7 @@ impl Tdb {
         if self.held.has_lists() || self.txn.is_some() {
             return Err(Error::Lock("a chain is locked, or a transaction is active"));
         }
-        if !self.lock_all_recovered(mode, wait)? {
+        if !self.lock_all_recovered(mode, wait, cancel)? {
             return Ok(false);
         }
         self.held.all = Some(HeldAll { mode, count: 1, upgradable: false, marked: false });
@@ -352,7 +357,12 @@ impl Tdb {
     }
 
     /// The real allrecord lock, on a database that needs no recovery.
-    pub(crate) fn lock_all_recovered(&mut self, mode: LockMode, wait: Wait) -> Result<bool> {
+    pub(crate) fn lock_all_recovered(
+        &mut self,
+        mode: LockMode,
+        wait: Wait,
+        cancel: &dyn Cancel,
+    ) -> Result<bool> {
         if self.is_nolock() {
             return Ok(true);
         }
@@ -361,7 +371,7 @@ impl Tdb {
             self.look_at_size()?;
         }
         loop {
-            if !self.locks.lock_all(mode, wait, &Never)? {
+            if !self.locks.lock_all(mode, wait, cancel)? {
                 return Ok(false);
             }
             if let Err(error) = self.look_at_size() {
@@ -446,6 +456,13 @@ pub struct ChainGuard<'a> {
     pub(crate) tdb: &'a mut Tdb,
     pub(crate) chain: u32,
     _thread: PhantomData<*mut ()>,
+}
+
+impl<'a> ChainGuard<'a> {
+    /// A guard for a chain that the handle has just locked.
+    pub(crate) fn of_locked(tdb: &'a mut Tdb, chain: u32) -> ChainGuard<'a> {
+        ChainGuard { tdb, chain, _thread: PhantomData }
+    }
 }
 
 impl ChainGuard<'_> {

@@ -20,6 +20,7 @@ use std::mem::{align_of, size_of};
 use std::path::Path;
 use std::sync::atomic::{fence, AtomicI16, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 use libc::pthread_mutex_t;
 use memmap2::{MmapOptions, MmapRaw};
@@ -69,6 +70,11 @@ pub(crate) fn page_size() -> u64 {
 /// Whether someone was told to stop waiting.
 pub(crate) trait Cancel {
     fn is_cancelled(&self) -> bool;
+
+    /// When it will be, if that is known.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// A wait that nobody cancels.
@@ -241,7 +247,9 @@ impl MutexArea {
     ) -> io::Result<bool> {
         let mut suspect = Suspect::new(self.device, self.inode);
         loop {
-            let deadline = after_ms(SLICE_MS);
+            let left = cancel.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let slice = left.map_or(SLICE_MS, |left| SLICE_MS.min(left.as_millis() as u64 + 1));
+            let deadline = after_ms(slice);
             // SAFETY: an initialised mutex of the mapped area; `deadline` is valid for the call.
             match unsafe { pthread_mutex_clocklock(mutex, libc::CLOCK_MONOTONIC, &deadline) } {
                 0 => return Ok(true),
@@ -250,8 +258,10 @@ impl MutexArea {
                     if cancel.is_cancelled() {
                         return Ok(false);
                     }
-                    // SAFETY: `mutex` lies in the mapped area and is a robust, shared mutex.
-                    unsafe { suspect.sample(mutex) };
+                    if slice == SLICE_MS {
+                        // SAFETY: `mutex` lies in the mapped area and is a robust, shared mutex.
+                        unsafe { suspect.sample(mutex) };
+                    }
                 }
                 error => return Err(io::Error::from_raw_os_error(error)),
             }

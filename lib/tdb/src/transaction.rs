@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use crate::fcntl::Wait;
 use crate::layout::*;
 use crate::locks::HeldAll;
+use crate::mutex::{Cancel, Never};
 use crate::overlay::BLOCK;
 use crate::storage::Rec;
 use crate::{Error, LockMode, Result, Tdb, TDB_ALLOW_NESTING, TDB_INTERNAL};
@@ -51,12 +52,12 @@ impl Transaction {
 impl Tdb {
     /// Starts a transaction, waiting for other writers. Under a freeze no lock is taken.
     pub fn transaction_start(&mut self) -> Result<()> {
-        self.start(Wait::Block).map(|_| ())
+        self.start(Wait::Block, &Never).map(|_| ())
     }
 
     /// Starts a transaction unless another process is in one; `false` if busy.
     pub fn try_transaction_start(&mut self) -> Result<bool> {
-        self.start(Wait::Try)
+        self.start(Wait::Try, &Never)
     }
 
     /// Whether a transaction is active on this handle.
@@ -64,7 +65,7 @@ impl Tdb {
         self.txn.is_some()
     }
 
-    fn start(&mut self, wait: Wait) -> Result<bool> {
+    pub(crate) fn start(&mut self, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
         self.inherited()?;
         if self.read_only || self.flags & TDB_INTERNAL != 0 {
             return Err(Error::Usage("no transactions on this handle"));
@@ -87,7 +88,7 @@ impl Tdb {
             Some(_) => return Err(Error::Lock("the whole database is locked")),
             None => self.is_nolock(),
         };
-        if !external && !self.take_start_locks(wait)? {
+        if !external && !self.take_start_locks(wait, cancel)? {
             return Ok(false);
         }
         if let Err(error) = self.io.refresh() {
@@ -105,13 +106,16 @@ impl Tdb {
         Ok(true)
     }
 
-    fn take_start_locks(&mut self, wait: Wait) -> Result<bool> {
-        if !self.locks.lock_range(LockMode::Exclusive, LOCK_TRANSACTION, 1, wait)? {
+    fn take_start_locks(&mut self, wait: Wait, cancel: &dyn Cancel) -> Result<bool> {
+        if !self.locks.lock_byte(LOCK_TRANSACTION, wait, cancel)? {
             return Ok(false);
         }
-        if let Err(error) = self.lock_all_recovered(LockMode::Shared, Wait::Block) {
-            self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
-            return Err(error);
+        match self.lock_all_recovered(LockMode::Shared, Wait::Block, cancel) {
+            Ok(true) => {}
+            refused => {
+                self.locks.unlock_range(LOCK_TRANSACTION, 1)?;
+                return refused;
+            }
         }
         self.held.all =
             Some(HeldAll { mode: LockMode::Shared, count: 1, upgradable: true, marked: false });
