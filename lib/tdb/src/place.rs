@@ -200,6 +200,13 @@ mod tests {
         assert_eq!(tdb.value_at(b"key", &mut place).unwrap(), None);
         tdb.store_at(b"key", &mut place, &[b"new"], StoreMode::Insert).unwrap();
         assert_eq!(tdb.value_at(b"key", &mut place).unwrap(), Some(&b"new"[..]));
+        for value in [&b"in place"[..], b"short", b""] {
+            tdb.store(b"key", &[value], StoreMode::Replace).unwrap();
+            assert_eq!(tdb.value_at(b"key", &mut place).unwrap(), Some(value));
+        }
+        tdb.append(b"key", b"+").unwrap();
+        assert_eq!(tdb.value_at(b"key", &mut place).unwrap(), Some(&b"+"[..]));
+        tdb.store(b"key", &[b"new"], StoreMode::Replace).unwrap();
         tdb.unlock_key(place).unwrap();
         assert_eq!(tdb.fetch(b"other").unwrap().as_deref(), Some(&b"took its room"[..]));
         assert_eq!(tdb.fetch(b"key").unwrap().as_deref(), Some(&b"new"[..]));

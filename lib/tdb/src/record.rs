@@ -180,14 +180,35 @@ impl Tdb {
         })
     }
 
-    /// Appends to a value, creating the record if it is missing.
+    /// Appends to a value, creating the record if it is missing. Only the new bytes are written if
+    /// the record has room for them.
     pub fn append(&mut self, key: &[u8], data: &[u8]) -> Result<()> {
         self.writable()?;
         let hash = self.hash(key);
         self.under_chain(hash % self.hash_size, LockMode::Exclusive, |tdb| {
-            let old = tdb.value_in_place(key, hash)?.map(<[u8]>::to_vec).unwrap_or_default();
-            tdb.store_locked(key, hash, &[&old, data], StoreMode::Replace)
+            let Some(found) = tdb.find(key, hash)? else {
+                return tdb.store_found(key, hash, None, &[data], StoreMode::Replace).map(|_| ());
+            };
+            if tdb.append_in_place(&found, data)? {
+                return tdb.bump_seqnum();
+            }
+            let old = tdb.value_of(&found)?.to_vec();
+            let parts = [old.as_slice(), data];
+            tdb.store_found(key, hash, Some(found), &parts, StoreMode::Replace).map(|_| ())
         })
+    }
+
+    /// Appends, if the record has the room. `false`: it has not.
+    fn append_in_place(&mut self, found: &Found, data: &[u8]) -> Result<bool> {
+        let data_len = u64::from(found.rec.data_len) + data.len() as u64;
+        let needed = u64::from(found.rec.key_len) + data_len + u64::from(TAILER);
+        if u64::from(found.rec.rec_len) < needed {
+            return Ok(false);
+        }
+        self.io.write(found.data_offset() + found.rec.data_len, data)?;
+        self.io.put_word(found.offset + 12, data_len as u32)?;
+        self.changes += 1;
+        Ok(true)
     }
 
     /// Deletes a record; `Error::NotFound` if it does not exist.
@@ -286,6 +307,7 @@ impl Tdb {
         self.write_parts(at, parts)?;
         if found.rec.data_len != data_len {
             self.io.put_word(found.offset + 12, data_len)?;
+            self.changes += 1;
         }
         Ok(true)
     }

@@ -395,3 +395,25 @@ fn a_full_disk_is_an_error_and_leaves_the_file_sound() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn appending_writes_in_place_while_there_is_room() {
+    each_kind(|tdb| {
+        tdb.add_flags(TDB_SEQNUM).unwrap();
+        tdb.append(b"log", b"").unwrap();
+        let mut expected = Vec::new();
+        for i in 0..200u32 {
+            let part = vec![i as u8; (i % 7) as usize];
+            tdb.append(b"log", &part).unwrap();
+            expected.extend_from_slice(&part);
+            assert_eq!(tdb.fetch(b"log").unwrap().unwrap(), expected);
+        }
+        // A move counts twice, an append in place once, and most are in place.
+        let moves = tdb.seqnum().unwrap() - 201;
+        assert!((1..60).contains(&moves), "{moves}");
+        tdb.append(b"log", &[9; 70_000]).unwrap();
+        assert_eq!(tdb.fetch(b"log").unwrap().unwrap().len(), expected.len() + 70_000);
+        assert!(tdb.append(b"log", b"").is_ok());
+        tdb.check().unwrap();
+    });
+}
