@@ -249,8 +249,15 @@ impl Tdb {
     }
 
     /// Whether work on `chain` in `mode` is covered by a lock this handle holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn covers(&self, chain: u32, mode: LockMode) -> bool {
+        if self.held.is_nothing() {
+            return self.is_nolock();
+        }
+        self.held_covers(chain, mode)
+    }
+
+    fn held_covers(&self, chain: u32, mode: LockMode) -> bool {
         if let Some(all) = &self.held.all {
             let strong = all.mode == LockMode::Exclusive || all.upgradable;
             return (mode == LockMode::Shared || strong) && self.origin.is_here();
@@ -480,6 +487,7 @@ impl ChainGuard<'_> {
     #[inline]
     pub fn fetch(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {
         let hash = self.own_hash(key)?;
+        self.tdb.refresh_unlocked()?;
         self.tdb.value_in_place(key, hash)
     }
 

@@ -91,7 +91,6 @@ impl Tdb {
     /// The value of `key`, in place. The caller made sure of the lock.
     #[inline]
     pub(crate) fn value_in_place(&mut self, key: &[u8], hash: u32) -> Result<Option<&[u8]>> {
-        self.refresh_unlocked()?;
         match self.find(key, hash)? {
             Some(found) => self.value_of(&found).map(Some),
             None => Ok(None),
@@ -162,6 +161,7 @@ impl Tdb {
         if !self.covers(hash % self.hash_size, LockMode::Shared) {
             return Err(Error::Usage("fetch_locked without a lock on the key's chain"));
         }
+        self.refresh_unlocked()?;
         self.value_in_place(key, hash)
     }
 
