@@ -14,6 +14,8 @@ pub(crate) struct Overlay {
     pub file_size: u32,
     /// A write could not be buffered: the transaction cannot commit.
     pub failed: bool,
+    /// The transaction needed more room than the file had.
+    pub grown: bool,
     blocks: Vec<Option<Box<[u8]>>>,
     changed: Vec<u32>,
 }
@@ -24,6 +26,7 @@ impl Overlay {
             old_size,
             file_size: old_size,
             failed: false,
+            grown: false,
             blocks: Vec::new(),
             changed: Vec::new(),
         }

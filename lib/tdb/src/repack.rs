@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Storing all records anew, and asking for room ahead (spec/tdb.md 18.5, 11.3).
 
+use std::time::Instant;
+
 use crate::layout::REC_HEADER;
 use crate::{Error, LockMode, Result, StoreMode, Tdb};
 
@@ -43,12 +45,35 @@ impl Tdb {
             return Err(Error::Lock("a transaction is active"));
         }
         self.transaction_start()?;
-        match self.repack_in_transaction() {
-            Ok(()) => self.transaction_commit(),
-            Err(error) => {
-                self.transaction_cancel()?;
-                Err(error)
+        self.end_repack(true)
+    }
+
+    /// Ends the transaction just started with a repack, or without one.
+    fn end_repack(&mut self, wanted: bool) -> Result<()> {
+        let done = if wanted { self.repack_in_transaction() } else { Ok(()) };
+        if wanted && done.is_ok() {
+            // What a repack added is one piece: no reason for another.
+            self.io.forget_growth();
+            return self.transaction_commit();
+        }
+        self.transaction_cancel()?;
+        done
+    }
+
+    /// A transaction had to make the file longer: if that is because its free space is scattered,
+    /// it is put together (spec/tdb.md 15.5 step 11). Not if somebody is in the way; and a failure
+    /// is no failure of the transaction, which is committed.
+    pub(crate) fn repack_if_fragmented(&mut self) {
+        let done = match self.transaction_start_until(Instant::now()) {
+            Ok(true) => {
+                let fragmented = self.walk_free_list().is_ok_and(|stats| stats.is_fragmented());
+                self.end_repack(fragmented)
             }
+            Ok(false) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            log::warn!("tdb({}): repack after growth: {error}", self.path().display());
         }
     }
 

@@ -561,10 +561,20 @@ impl Storage {
         Ok(())
     }
 
+    /// Lets a transaction count as one that had room enough.
+    pub fn forget_growth(&mut self) {
+        if let Some(overlay) = &mut self.overlay {
+            overlay.grown = false;
+        }
+    }
+
     /// Raises the size a transaction sees.
     pub fn grow_overlay(&mut self, size: u32) {
         debug_assert!(self.overlay.is_some());
         self.size = size;
+        if let Some(overlay) = &mut self.overlay {
+            overlay.grown = true;
+        }
     }
 
     /// Makes the file physically at least `size` long while a transaction runs, and the

@@ -380,7 +380,14 @@ impl Tdb {
         }
         match self.txn.as_ref().and_then(|t| t.prepared) {
             Some(Prepared::Logged { area }) => match self.write_changes(area) {
-                Ok(()) => self.finish(),
+                Ok(()) => {
+                    let grown = self.io.overlay.as_ref().is_some_and(|o| o.grown);
+                    self.finish()?;
+                    if grown {
+                        self.repack_if_fragmented();
+                    }
+                    Ok(())
+                }
                 Err(error) => {
                     self.roll_back()?;
                     Err(error)

@@ -273,3 +273,42 @@ fn rescues_agree_with_the_c_library() {
     }
     assert!(seen > 150 && records > 2000, "{seen} files, {records} records");
 }
+
+/// A file that grew in a transaction because its free space was in pieces is repacked.
+#[test]
+fn growth_of_a_fragmented_file_repacks_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for flags in KINDS {
+        let path = dir.path().join(format!("{flags}.tdb"));
+        let mut tdb = create(&path, flags);
+        let scatter = |tdb: &mut Tdb| {
+            for i in 0..600u32 {
+                tdb.store(&i.to_le_bytes(), &[&[1; 400]], StoreMode::Insert).unwrap();
+            }
+            for i in (0..600u32).step_by(2) {
+                tdb.delete(&i.to_le_bytes()).unwrap();
+            }
+        };
+        scatter(&mut tdb);
+        assert!(tdb.free_stats().unwrap().is_fragmented());
+        let before = content(&mut tdb);
+        // No piece is large enough for this.
+        tdb.transaction_start().unwrap();
+        tdb.store(b"large", &[&[2; 2000]], StoreMode::Insert).unwrap();
+        let size = tdb.map_size();
+        tdb.transaction_commit().unwrap();
+        let after = tdb.free_stats().unwrap();
+        assert!(after.records <= 3 && !after.is_fragmented(), "{after:?} {size}");
+        assert_eq!(content(&mut tdb).len(), before.len() + 1);
+        tdb.check().unwrap();
+        // Without growth nothing of the kind happens.
+        tdb.transaction_start().unwrap();
+        tdb.delete(&1u32.to_le_bytes()).unwrap();
+        tdb.delete(&5u32.to_le_bytes()).unwrap();
+        tdb.transaction_commit().unwrap();
+        assert!(tdb.free_stats().unwrap().records > after.records);
+        if let Some(mut peer) = CPeer::open(&path, 31, flags) {
+            peer.ok("check");
+        }
+    }
+}
