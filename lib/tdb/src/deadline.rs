@@ -44,7 +44,7 @@ impl Tdb {
             }
             if self.locks.mutexes.is_none() {
                 backoff.pause();
-            } else if self.locks.lock_list(list, mode, Wait::Block, false, &until)? {
+            } else if self.locks.lock_list(list, mode, Wait::Block, &until)? {
                 self.locks.unlock_list(list)?;
             }
         }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::fcntl::{RangeLocks, Wait, TO_EOF};
 use crate::layout::LOCK_CHAINS;
-use crate::mutex::{mutex_error, Cancel, MutexArea};
-use crate::protocol::{self, Area, STATE_READ};
+use crate::mutex::{mutex_error, Cancel, MutexArea, Never};
+use crate::protocol::{self, Area, Locked, STATE_READ};
 use crate::{Error, LockMode, Result};
 
 /// First pause of the back-off when the record half of the allrecord lock is busy.
@@ -85,22 +85,60 @@ impl LockFile {
         self.ranges.unlock(start, len).map_err(|e| self.range_error(e))
     }
 
-    /// Locks a chain, or with `None` the free list. `holds_chain`: the caller holds another chain
-    /// mutex, for which an allrecord locker may be waiting (spec/tdb.md 10.3).
+    /// Locks a chain, or with `None` the free list, for one who holds no chain. (On a fcntl file that
+    /// makes no difference.)
     #[inline]
     pub fn lock_list(
         &self,
         chain: Option<u32>,
         mode: LockMode,
         wait: Wait,
-        holds_chain: bool,
         cancel: &dyn Cancel,
     ) -> Result<bool> {
         let Some(area) = &self.mutexes else {
             return self.lock_range(mode, list_byte(chain), 1, wait);
         };
-        protocol::lock_list(&**area, chain, mode, wait, holds_chain, cancel)
+        protocol::lock_list(&**area, chain, mode, wait, cancel)
             .map_err(|e| mutex_error(&self.path, e))
+    }
+
+    /// Locks another chain of a mutex file for one who holds chains, `strongest` the strongest way.
+    pub fn lock_another(
+        &self,
+        area: &MutexArea,
+        chain: u32,
+        mode: LockMode,
+        strongest: LockMode,
+        wait: Wait,
+    ) -> Result<Locked> {
+        self.until_not_busy(wait, || {
+            protocol::lock_another(area, chain, mode, strongest, wait, &Never)
+        })
+    }
+
+    /// Makes a shared lock of a chain of a mutex file exclusive.
+    pub fn make_exclusive(
+        &self,
+        area: &MutexArea,
+        strongest: LockMode,
+        wait: Wait,
+    ) -> Result<Locked> {
+        self.until_not_busy(wait, || protocol::may_change(area, strongest, &Never))
+    }
+
+    fn until_not_busy(
+        &self,
+        wait: Wait,
+        attempt: impl Fn() -> io::Result<Locked>,
+    ) -> Result<Locked> {
+        let mut backoff = Backoff::new();
+        loop {
+            let locked = attempt().map_err(|e| mutex_error(&self.path, e))?;
+            if locked != Locked::Busy || wait == Wait::Try {
+                return Ok(locked);
+            }
+            backoff.pause();
+        }
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::fcntl::Wait;
 use crate::mutex::{Cancel, Never};
+use crate::protocol::Locked;
 use crate::{Error, LockMode, Result, StoreMode, Tdb, TDB_NOLOCK};
 
 /// A chain (or with `None` the free list) this handle has locked.
@@ -17,6 +18,9 @@ struct HeldList {
     count: u32,
     /// The real lock belongs to a waiter; releasing it here only forgets it.
     marked: bool,
+    /// Locked ahead of one who wants everything and waits for another of our chains: that one must
+    /// stay locked meanwhile, even when it is not wanted any more (`count` is 0 then).
+    ahead: bool,
 }
 
 /// The lock of the whole database.
@@ -56,8 +60,16 @@ impl HeldLocks {
         self.lists.iter().position(|held| held.list == list)
     }
 
-    fn holds_chain(&self) -> bool {
-        self.lists.iter().any(|held| held.list.is_some())
+    /// How the chains are held that are held: exclusively, if any is. Without the one at `except`.
+    fn strongest(&self, except: Option<usize>) -> Option<LockMode> {
+        let others = self.lists.iter().enumerate().filter(|(at, _)| Some(*at) != except);
+        let chains = others.filter(|(_, held)| held.list.is_some());
+        chains.map(|(_, held)| held.mode).max_by_key(|mode| *mode == LockMode::Exclusive)
+    }
+
+    /// Whether chains that are no longer wanted have to stay locked.
+    fn is_ahead(&self) -> bool {
+        self.lists.iter().any(|held| held.ahead && held.count > 0)
     }
 }
 
@@ -77,10 +89,10 @@ impl Tdb {
         if !self.locks_plainly() {
             return self.acquire_held(list, mode, wait);
         }
-        if !self.lock_recovered(list, mode, wait, true, false)? {
+        if !self.lock_recovered(list, mode, wait, true)? {
             return Ok(false);
         }
-        self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
+        self.held.lists.push(HeldList { list, mode, count: 1, marked: false, ahead: false });
         Ok(true)
     }
 
@@ -107,12 +119,19 @@ impl Tdb {
         if self.txn.is_some() {
             return Err(Error::Lock("a transaction under a freeze, without its token"));
         }
-        let first = self.held.lists.is_empty();
-        let holds_chain = !first && self.held.holds_chain();
-        if !self.lock_recovered(list, mode, wait, first, holds_chain)? {
+        let others = (list, self.held.strongest(None), &self.locks.mutexes);
+        let locked = if let (Some(chain), Some(strongest), Some(area)) = others {
+            self.locks.lock_another(area, chain, mode, strongest, wait)?
+        } else if self.lock_recovered(list, mode, wait, self.held.lists.is_empty())? {
+            Locked::Yes
+        } else {
+            Locked::Busy
+        };
+        if locked == Locked::Busy {
             return Ok(false);
         }
-        self.held.lists.push(HeldList { list, mode, count: 1, marked: false });
+        let ahead = locked == Locked::Ahead;
+        self.held.lists.push(HeldList { list, mode, count: 1, marked: false, ahead });
         Ok(true)
     }
 
@@ -124,16 +143,15 @@ impl Tdb {
         mode: LockMode,
         wait: Wait,
         first: bool,
-        holds_chain: bool,
     ) -> Result<bool> {
         if self.size_watch.is_due() {
-            return self.lock_watched(list, mode, wait, first, holds_chain);
+            return self.lock_watched(list, mode, wait, first);
         }
         if let Some(chain) = list {
             self.prefetch_chain(chain);
         }
         loop {
-            if !self.locks.lock_list(list, mode, wait, holds_chain, &Never)? {
+            if !self.locks.lock_list(list, mode, wait, &Never)? {
                 return Ok(false);
             }
             if !first || !self.needs_recovery() {
@@ -148,7 +166,7 @@ impl Tdb {
     /// handle that holds nothing and takes locks.
     #[inline(always)]
     pub(crate) fn lock_briefly(&mut self, chain: u32) -> Result<BriefLock<'_>> {
-        self.lock_recovered(Some(chain), LockMode::Shared, Wait::Block, true, false)?;
+        self.lock_recovered(Some(chain), LockMode::Shared, Wait::Block, true)?;
         Ok(BriefLock { tdb: self, chain })
     }
 
@@ -175,18 +193,30 @@ impl Tdb {
     }
 
     fn acquire_again(&mut self, at: usize, mode: LockMode, wait: Wait) -> Result<bool> {
-        let held = &self.held.lists[at];
+        let held = self.held.lists[at];
         if held.mode == LockMode::Shared && mode == LockMode::Exclusive {
-            if self.locks.mutexes.is_none() && !held.marked {
-                let byte = crate::lockfile::list_byte(held.list);
-                if !self.locks.lock_range(LockMode::Exclusive, byte, 1, wait)? {
-                    return Ok(false);
-                }
+            if !held.marked && !self.make_exclusive(at, wait)? {
+                return Ok(false);
             }
             self.held.lists[at].mode = LockMode::Exclusive;
         }
         self.held.lists[at].count += 1;
         Ok(true)
+    }
+
+    fn make_exclusive(&mut self, at: usize, wait: Wait) -> Result<bool> {
+        let list = self.held.lists[at].list;
+        let Some(area) = &self.locks.mutexes else {
+            let byte = crate::lockfile::list_byte(list);
+            return self.locks.lock_range(LockMode::Exclusive, byte, 1, wait);
+        };
+        if list.is_none() {
+            return Ok(true);
+        }
+        let strongest = self.held.strongest(Some(at)).unwrap_or(LockMode::Shared);
+        let locked = self.locks.make_exclusive(area, strongest, wait)?;
+        self.held.lists[at].ahead |= locked == Locked::Ahead;
+        Ok(locked != Locked::Busy)
     }
 
     /// Gives back one level of a chain or the free list.
@@ -205,7 +235,7 @@ impl Tdb {
 
     fn release_held(&mut self, list: Option<u32>) -> Result<()> {
         self.inherited()?;
-        let Some(at) = self.held.position(list) else {
+        let Some(at) = self.held.position(list).filter(|at| self.held.lists[*at].count > 0) else {
             if self.held.all.is_some() || self.is_nolock() {
                 return Ok(());
             }
@@ -216,12 +246,26 @@ impl Tdb {
         if held.count > 0 {
             return Ok(());
         }
-        let marked = held.marked;
-        self.held.lists.swap_remove(at);
-        if marked {
+        if list.is_none() {
+            self.held.lists.swap_remove(at);
+            return self.locks.unlock_list(None);
+        }
+        self.release_unwanted()
+    }
+
+    /// Unlocks the chains that are no longer wanted, if they may be unlocked.
+    fn release_unwanted(&mut self) -> Result<()> {
+        if self.held.is_ahead() {
             return Ok(());
         }
-        self.locks.unlock_list(list)
+        let mut done = Ok(());
+        while let Some(at) = self.held.lists.iter().position(|held| held.count == 0) {
+            let held = self.held.lists.swap_remove(at);
+            if !held.marked {
+                done = done.and(self.locks.unlock_list(held.list));
+            }
+        }
+        done
     }
 
     /// Enters a chain as held without locking: the lock belongs to a waiter.
@@ -244,6 +288,7 @@ impl Tdb {
             mode: LockMode::Exclusive,
             count: 1,
             marked: true,
+            ahead: false,
         });
         Ok(())
     }

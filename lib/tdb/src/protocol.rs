@@ -41,26 +41,37 @@ pub(crate) trait Area {
     fn fence(&self);
 }
 
-/// Locks a chain, or with `None` the free list. `holds_chain`: the caller holds another chain, which
-/// someone may be waiting for who wants everything.
+/// What became of a lock that someone wanted who holds other chains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Locked {
+    /// Not now.
+    Busy,
+    Yes,
+    /// Ahead of one who wants everything and waits for a chain that the caller holds. What the
+    /// caller holds must stay locked until this one is released: else that one gets past it.
+    Ahead,
+}
+
+/// Whether a chain may be used in this mode, whoever else has locked everything.
+#[inline(always)]
+fn allows(state: i16, mode: LockMode) -> bool {
+    state == STATE_UNLOCKED || (state == STATE_READ && mode == LockMode::Shared)
+}
+
+/// Locks a chain, or with `None` the free list. The caller holds no chain (but see `lock_another`).
 #[inline]
 pub(crate) fn lock_list<A: Area>(
     area: &A,
     list: Option<u32>,
     mode: LockMode,
     wait: Wait,
-    holds_chain: bool,
     cancel: &dyn Cancel,
 ) -> io::Result<bool> {
     loop {
         if !area.lock_list(list, wait, cancel)? {
             return Ok(false);
         }
-        if list.is_none() || holds_chain {
-            return Ok(true);
-        }
-        let state = area.state();
-        if state == STATE_UNLOCKED || (state == STATE_READ && mode == LockMode::Shared) {
+        if list.is_none() || allows(area.state(), mode) {
             return Ok(true);
         }
         area.unlock_list(list)?;
@@ -69,6 +80,53 @@ pub(crate) fn lock_list<A: Area>(
             return Ok(false);
         }
         area.unlock_allrecord()?;
+    }
+}
+
+/// Locks another chain. `strongest`: how the caller holds those that it holds. To wait for the
+/// holder of everything is not possible with chains held, so this is to be called again after a
+/// while if it says busy.
+pub(crate) fn lock_another<A: Area>(
+    area: &A,
+    chain: u32,
+    mode: LockMode,
+    strongest: LockMode,
+    wait: Wait,
+    cancel: &dyn Cancel,
+) -> io::Result<Locked> {
+    if !area.lock_list(Some(chain), wait, cancel)? {
+        return Ok(Locked::Busy);
+    }
+    let locked = match mode {
+        LockMode::Shared if area.state() == STATE_WRITE => Ok(Locked::Ahead),
+        LockMode::Shared => Ok(Locked::Yes),
+        LockMode::Exclusive => may_change(area, strongest, cancel),
+    };
+    if !matches!(locked, Ok(Locked::Yes | Locked::Ahead)) {
+        area.unlock_list(Some(chain))?;
+    }
+    locked
+}
+
+/// Whether the holder of a chain's mutex may change what is in the chain.
+///
+/// Who set the state while the caller holds a chain exclusively waits for him. If he only reads,
+/// the other may be reading too, and must end first; unless he waits for the caller to end.
+pub(crate) fn may_change<A: Area>(
+    area: &A,
+    strongest: LockMode,
+    cancel: &dyn Cancel,
+) -> io::Result<Locked> {
+    match area.state() {
+        STATE_UNLOCKED => Ok(Locked::Yes),
+        _ if strongest == LockMode::Exclusive => Ok(Locked::Ahead),
+        STATE_WRITE => Err(io::Error::from_raw_os_error(libc::EDEADLK)),
+        _ if area.lock_allrecord(Wait::Try, cancel)? => {
+            // He is gone, or dead.
+            area.unlock_allrecord()?;
+            Ok(Locked::Yes)
+        }
+        _ => Ok(Locked::Busy),
     }
 }
 

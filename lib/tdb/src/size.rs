@@ -95,14 +95,13 @@ impl Tdb {
         mode: LockMode,
         wait: Wait,
         first: bool,
-        holds_chain: bool,
     ) -> Result<bool> {
         if self.locks.mutexes.is_some() {
             // The mutexes are mapped too.
             self.look_at_size()?;
         }
         loop {
-            if !self.locks.lock_list(list, mode, wait, holds_chain, &crate::mutex::Never)? {
+            if !self.locks.lock_list(list, mode, wait, &crate::mutex::Never)? {
                 return Ok(false);
             }
             if !first {

@@ -326,7 +326,7 @@ impl Pool {
     fn wait_for(self: &Arc<Pool>, job: &Job) {
         let key = (job.access.0.id, job.chain);
         let locks = &job.access.0.waiters;
-        match locks.lock_list(Some(job.chain), LockMode::Exclusive, Wait::Block, false, job) {
+        match locks.lock_list(Some(job.chain), LockMode::Exclusive, Wait::Block, job) {
             Ok(true) => self.hand_over(job),
             Ok(false) => {
                 self.put_back(job, key);

@@ -374,3 +374,43 @@ fn the_tools_accept_our_files() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("integrity is OK and has 50 records"), "{text}");
 }
+
+/// A reader's lock of a chain becomes a writer's only when nobody reads everything: on a mutex file
+/// the mutex alone does not tell.
+#[test]
+fn a_chain_lock_becomes_exclusive_only_without_readers_of_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.tdb");
+    let options = OpenOptions {
+        tdb_flags: TDB_MUTEX_LOCKING | TDB_NOSYNC,
+        hash_size: 7,
+        create: true,
+        ..Default::default()
+    };
+    let mut tdb = Tdb::open(&path, &options).unwrap();
+    let Some(mut peer) = CPeer::open(&path, 7, TDB_MUTEX_LOCKING) else {
+        return;
+    };
+    peer.ok("rlockall");
+    tdb.lock_chain(3, LockMode::Shared).unwrap();
+    assert!(!tdb.try_lock_chain(3, LockMode::Exclusive).unwrap());
+    assert!(!tdb.try_lock_chain(4, LockMode::Exclusive).unwrap());
+    assert!(tdb.try_lock_chain(4, LockMode::Shared).unwrap());
+    peer.ok("runlockall");
+    assert!(tdb.try_lock_chain(3, LockMode::Exclusive).unwrap());
+    // Now who wants everything waits for us, and we can go on.
+    peer.send("lockall");
+    assert!(peer.is_blocked());
+    tdb.lock_chain(5, LockMode::Exclusive).unwrap();
+    // Chain 3 stays locked as long as chain 5, which was taken ahead of him.
+    for chain in [4, 3, 3] {
+        tdb.unlock_chain(chain).unwrap();
+    }
+    assert!(peer.is_blocked());
+    assert!(tdb.unlock_chain(3).is_err());
+    tdb.unlock_chain(5).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    peer.ok("unlockall");
+    tdb.lock_all(LockMode::Exclusive).unwrap();
+    tdb.unlock_all().unwrap();
+}

@@ -39,7 +39,7 @@ use loom::thread;
 
 use fcntl::Wait;
 use mutex::Cancel;
-use protocol::{Area, STATE_READ, STATE_UNLOCKED, STATE_WRITE};
+use protocol::{Area, Locked, STATE_READ, STATE_UNLOCKED, STATE_WRITE};
 
 const OWNER_DIED: u32 = 0x4000_0000;
 const CHAINS: usize = 2;
@@ -64,6 +64,10 @@ enum Flaw {
     RelaxedState,
     /// Declaring the state unlocked when its owner died.
     StateOutlivesOwner,
+    /// Keeping the first chain while a second one was taken ahead of one who waits for the first.
+    FirstIsUnlocked,
+    /// The look at the state when a lock for reading is to become one for writing.
+    ReadersJustWrite,
 }
 
 /// A file in use by several threads.
@@ -146,13 +150,13 @@ impl User {
     }
 
     fn lock_chain(&self, chain: u32, mode: LockMode, wait: Wait) -> bool {
-        protocol::lock_list(self, Some(chain), mode, wait, false, &Never).unwrap()
+        protocol::lock_list(self, Some(chain), mode, wait, &Never).unwrap()
     }
 
-    /// A second chain, while one is held.
-    fn lock_another(&self, chain: u32) {
+    /// A second chain, while one is held exclusively.
+    fn lock_another(&self, chain: u32) -> Locked {
         let mode = LockMode::Exclusive;
-        assert!(protocol::lock_list(self, Some(chain), mode, Wait::Block, true, &Never).unwrap());
+        protocol::lock_another(self, chain, mode, mode, Wait::Block, &Never).unwrap()
     }
 
     fn unlock_chain(&self, chain: u32) {
@@ -360,18 +364,25 @@ fn a_try_of_a_chain_does_not_wait() {
     });
 }
 
-#[test]
-fn who_holds_a_chain_can_take_another_while_someone_waits_for_everything() {
-    explore(None, || {
-        let file = File::new(Flaw::None);
+/// Holds chain 1, takes chain 0, and lets go of chain 1 first if the engine would.
+fn two_chains_against_all(flaw: Flaw) {
+    explore(None, move || {
+        let file = File::new(flaw);
         let writer = File::user(&file, 2);
         let thread = thread::spawn(move || {
             assert!(writer.lock_chain(1, LockMode::Exclusive, Wait::Block));
-            writer.lock_another(0);
-            writer.change_all();
-            // The first one last: until then nobody passes.
+            let locked = writer.lock_another(0);
+            assert_ne!(locked, Locked::Busy);
+            let stays = locked == Locked::Ahead && writer.file.flaw != Flaw::FirstIsUnlocked;
+            writer.change(1);
+            if !stays {
+                writer.unlock_chain(1);
+            }
+            writer.change(0);
             writer.unlock_chain(0);
-            writer.unlock_chain(1);
+            if stays {
+                writer.unlock_chain(1);
+            }
         });
         let user = File::user(&file, 1);
         assert!(user.lock_all(LockMode::Exclusive, Wait::Block));
@@ -379,6 +390,51 @@ fn who_holds_a_chain_can_take_another_while_someone_waits_for_everything() {
         user.unlock_all();
         thread.join().unwrap();
     });
+}
+
+#[test]
+fn who_holds_a_chain_can_take_another_while_someone_waits_for_everything() {
+    two_chains_against_all(Flaw::None);
+}
+
+/// Reads a chain and then wants to change it, or another, while someone reads everything.
+fn a_reader_becomes_a_writer(flaw: Flaw, other: bool) {
+    explore(None, move || {
+        let file = File::new(flaw);
+        let writer = File::user(&file, 2);
+        let thread = thread::spawn(move || {
+            assert!(writer.lock_chain(1, LockMode::Shared, Wait::Block));
+            let chain = u32::from(!other);
+            let (shared, exclusive) = (LockMode::Shared, LockMode::Exclusive);
+            let locked = match (writer.file.flaw, other) {
+                (Flaw::ReadersJustWrite, _) => Ok(Locked::Yes),
+                (_, false) => protocol::may_change(&writer, shared, &Never),
+                _ => protocol::lock_another(&writer, chain, exclusive, shared, Wait::Try, &Never),
+            };
+            if let Ok(Locked::Yes) = locked {
+                writer.change(chain);
+                if other {
+                    writer.unlock_chain(chain);
+                }
+            } else {
+                assert!(!matches!(locked, Ok(Locked::Ahead)));
+            }
+            writer.unlock_chain(1);
+        });
+        let user = File::user(&file, 1);
+        assert!(user.lock_all(LockMode::Shared, Wait::Block));
+        (0..CHAINS as u32).for_each(|chain| {
+            user.read(chain);
+        });
+        user.unlock_all();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_reads_a_chain_does_not_write_under_one_who_reads_everything() {
+    a_reader_becomes_a_writer(Flaw::None, false);
+    a_reader_becomes_a_writer(Flaw::None, true);
 }
 
 #[test]
@@ -496,5 +552,8 @@ fn what_is_left_out_is_caught() {
     assert!(is_caught(|| chain_against_all(Flaw::NoFence, LockMode::Exclusive)), "no fence");
     assert!(is_caught(|| chain_against_all(Flaw::NoLook, LockMode::Exclusive)), "no look");
     assert!(is_caught(|| chain_against_all(Flaw::RelaxedState, LockMode::Exclusive)), "order");
+    assert!(is_caught(|| two_chains_against_all(Flaw::FirstIsUnlocked)), "first unlocked");
+    let writes = || a_reader_becomes_a_writer(Flaw::ReadersJustWrite, false);
+    assert!(is_caught(writes), "readers write");
     assert!(is_caught(|| owner_of_everything_dies(Flaw::StateOutlivesOwner)), "owner");
 }
