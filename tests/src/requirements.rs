@@ -9,6 +9,8 @@ use std::path::Path;
 pub enum Needs {
     /// libtdb with its tools and Python module, and a C compiler; no root.
     Libtdb,
+    /// A terminal that a program drives; no root.
+    Terminal,
     /// Nodes alone: root, ip, setpriv.
     Cluster,
     /// And Debian's `ctdb` and `ctdbd`.
@@ -26,6 +28,7 @@ const LIBTDB: &[&str] = &[
     "/usr/bin/python3",
     "/usr/lib/python3/dist-packages/_tdb_text.py",
 ];
+const TERMINAL: &[&str] = &["/usr/bin/tmux"];
 const CLUSTER: &[&str] = &["/usr/bin/setpriv", "/sbin/ip"];
 const DEBIAN: &[&str] = &["/usr/bin/ctdb", "/usr/sbin/ctdbd"];
 const SAMBA: &[&str] = &[
@@ -41,6 +44,9 @@ const TORTURE: &[&str] = &["/usr/bin/smbtorture"];
 pub fn missing(needs: Needs) -> Option<String> {
     if needs == Needs::Libtdb {
         return absent(LIBTDB.to_vec());
+    }
+    if needs == Needs::Terminal {
+        return absent(TERMINAL.to_vec());
     }
     if !nix::unistd::geteuid().is_root() {
         return Some("needs root (network namespaces, smbd)".into());

@@ -23,6 +23,7 @@ mod progress;
 mod startup;
 mod table;
 mod tool;
+mod top;
 mod unfinished;
 mod usage;
 

@@ -53,7 +53,9 @@ fn checked(options: &Options) -> Done {
         errln!("--json not supported by the {name} subcommand");
         return Err(FAILED);
     }
-    watch_runtime(limit);
+    if !matches!(command.action, Action::Live(_)) {
+        watch_runtime(limit);
+    }
     let result = perform(command, options, Args::new(&options.words[1..]));
     if result == Err(Exit::Usage) {
         usage::of(command);
@@ -98,17 +100,21 @@ fn perform(command: &Command, options: &Options, args: Args<'_>) -> Done {
             Err(FAILED)
         }
         Action::Alone(action) => action(options, args),
-        Action::Daemon(action) => {
-            let mut tool = connect(options)?;
-            choose_target(&mut tool, command)?;
-            tool.client.register(srvid::LEADER, Deadline::NEVER).map_err(|e| {
-                result_of(&e);
-                errln!("Failed to setup leader handler");
-                FAILED
-            })?;
-            action(&mut tool, args)
-        }
+        Action::Daemon(action) => action(&mut ready(command, options)?, args),
+        Action::Live(action) => action(ready(command, options)?, args),
     }
+}
+
+/// A tool that is connected, has its target and listens for the leader.
+fn ready<'o>(command: &Command, options: &'o Options) -> Result<Tool<'o>, Exit> {
+    let mut tool = connect(options)?;
+    choose_target(&mut tool, command)?;
+    tool.client.register(srvid::LEADER, Deadline::NEVER).map_err(|e| {
+        result_of(&e);
+        errln!("Failed to setup leader handler");
+        FAILED
+    })?;
+    Ok(tool)
 }
 
 fn connect(options: &Options) -> Result<Tool<'_>, Exit> {

@@ -9,6 +9,7 @@ use crate::commands::{
 use crate::exit::Done;
 use crate::options::Options;
 use crate::tool::Tool;
+use crate::top;
 
 /// What a command does.
 #[derive(Clone, Copy)]
@@ -17,6 +18,8 @@ pub(crate) enum Action {
     Alone(fn(&Options, Args<'_>) -> Done),
     /// With a connection to the local daemon.
     Daemon(fn(&mut Tool<'_>, Args<'_>) -> Done),
+    /// With a connection of its own, for as long as somebody looks at it.
+    Live(fn(Tool<'_>, Args<'_>) -> Done),
 }
 
 /// A command.
@@ -43,6 +46,11 @@ const fn local(name: &'static str, action: fn(&mut Tool<'_>, Args<'_>) -> Done) 
 
 const fn remote(name: &'static str, action: fn(&mut Tool<'_>, Args<'_>) -> Done) -> Command {
     Command { remote: true, ..local(name, action) }
+}
+
+const fn live(name: &'static str, action: fn(Tool<'_>, Args<'_>) -> Done) -> Command {
+    let action = Action::Live(action);
+    Command { name, action, remote: true, json: false, arguments: "", description: "" }
 }
 
 impl Command {
@@ -200,6 +208,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     local("reloadips", hosting::reloadips)
         .takes("[all|<pnn-list>]")
         .is("reload the public addresses file"),
+    // not in the C tool
+    live("top", top::top).takes("[<seconds>]").is("watch nodes, databases and hot keys"),
 ];
 
 /// The command of this name.

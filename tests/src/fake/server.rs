@@ -85,6 +85,11 @@ impl FakeDaemon {
         self.shared.controls.load(Ordering::Relaxed)
     }
 
+    /// Changes the cluster under the eyes of its clients.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.shared.state));
+    }
+
     /// The environment in which a tool finds this daemon.
     pub fn env(&self) -> Vec<(String, String)> {
         FakeDaemon::env_of(&self.base)

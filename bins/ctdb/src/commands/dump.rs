@@ -38,15 +38,19 @@ impl Dump {
 
 /// `NAME(SIZE) = "..."`: printable ASCII as it is, other bytes as `\XX`.
 pub(crate) fn quoted(name: &str, bytes: &[u8]) -> String {
-    let text: String = bytes
+    format!("{name}({}) = \"{}\"", bytes.len(), escaped(bytes))
+}
+
+/// Printable ASCII as it is, other bytes as `\XX`.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    bytes
         .iter()
         .map(|byte| match byte {
             b'"' | b'\\' => format!("\\{byte:02X}"),
             b' '..=b'~' => char::from(*byte).to_string(),
             _ => format!("\\{byte:02X}"),
         })
-        .collect();
-    format!("{name}({}) = \"{text}\"", bytes.len())
+        .collect()
 }
 
 /// The header's lines.
