@@ -478,3 +478,54 @@ impl Tdb {
         self.sync_unless_told_not_to()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::crash_tests::trace::{self, Traced};
+    use crate::layout::*;
+    use crate::*;
+
+    /// The steps of a commit that finds its recovery area: what is written between the waits.
+    fn steps(tdb_flags: u32) -> Vec<Vec<(u32, Vec<u8>)>> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = OpenOptions { create: true, tdb_flags, ..OpenOptions::default() };
+        let mut tdb = Tdb::open(dir.path().join("t.tdb"), &options).unwrap();
+        let mut commit = |value: &[u8]| {
+            tdb.transaction_start().unwrap();
+            tdb.store(b"key", &[value], StoreMode::Replace).unwrap();
+            tdb.transaction_commit().unwrap();
+        };
+        commit(b"value");
+        trace::start();
+        commit(b"other");
+        let mut steps = vec![Vec::new()];
+        for step in trace::stop() {
+            match step {
+                Traced::Write(offset, data) => steps.last_mut().unwrap().push((offset, data)),
+                Traced::Sync => steps.push(Vec::new()),
+                Traced::Extend(_) => {}
+            }
+        }
+        steps
+    }
+
+    #[test]
+    fn a_commit_waits_four_times() {
+        let steps = steps(0);
+        assert_eq!(steps.len(), 5, "{steps:?}");
+        let [log, valid, changes, idle, rest] = &steps[..] else { unreachable!() };
+        let area = log.first().unwrap().0;
+        let magic = |value: u32| vec![(area + 20, value.to_ne_bytes().to_vec())];
+        assert!(log.iter().all(|(at, _)| *at >= area), "only the area");
+        assert_eq!(valid, &magic(MAGIC_RECOVERY));
+        assert!(changes.iter().all(|(at, _)| *at < area) && !changes.is_empty());
+        assert_eq!(idle, &magic(MAGIC_RECOVERY_IDLE));
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn or_never() {
+        let waiting: Vec<_> = steps(0).concat();
+        assert_eq!(steps(TDB_NOSYNC), [waiting], "the same writes in the same order");
+    }
+}
