@@ -129,6 +129,21 @@ impl Error {
         }
     }
 
+    /// The C library's text for `tdb_code` (spec/tdb.md 20.3), which tools print.
+    pub fn tdb_text(&self) -> &'static str {
+        match self.tdb_code() {
+            1 => "Corrupt database",
+            2 => "IO Error",
+            3 => "Locking error",
+            4 => "Out of memory",
+            5 => "Record exists",
+            8 => "Record does not exist",
+            9 => "Invalid parameter",
+            10 => "write not permitted",
+            _ => "Invalid error code",
+        }
+    }
+
     /// Whether the file itself is unsound (as opposed to the call or the system).
     pub fn is_corruption(&self) -> bool {
         matches!(self, Error::Corrupt(_))

@@ -479,6 +479,11 @@ impl Tdb {
         }
     }
 
+    /// From now on changes by this handle are counted in the sequence number (`TDB_SEQNUM`).
+    pub fn enable_seqnum(&mut self) {
+        self.flags |= TDB_SEQNUM;
+    }
+
     /// Increments the sequence number without a lock.
     pub fn increment_seqnum(&mut self) -> Result<()> {
         self.writable()?;

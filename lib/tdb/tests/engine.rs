@@ -399,7 +399,7 @@ fn a_full_disk_is_an_error_and_leaves_the_file_sound() {
 #[test]
 fn appending_writes_in_place_while_there_is_room() {
     each_kind(|tdb| {
-        tdb.add_flags(TDB_SEQNUM).unwrap();
+        tdb.enable_seqnum();
         tdb.append(b"log", b"").unwrap();
         let mut expected = Vec::new();
         for i in 0..200u32 {

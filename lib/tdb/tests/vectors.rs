@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ctdb_tdb::{jenkins_hash, old_hash, Error, OpenOptions, StoreMode, Tdb, TDB_MUTEX_LOCKING};
+use ctdb_tdb::{
+    jenkins_hash, old_hash, Error, KeyCursor, OpenOptions, StoreMode, Tdb, TDB_MUTEX_LOCKING,
+};
 use serde_json::Value;
 
 fn vectors() -> PathBuf {
@@ -186,6 +188,23 @@ fn corrupt_files_survive_use() {
             continue;
         };
         let _ = tdb.traverse(|_, _| true);
+        let _ = tdb.traverse_write(|tdb, key, _| tdb.append(key, b"more").is_ok());
+        let _ = tdb.summary();
+        let _ = tdb.free_stats();
+        let _ = tdb.free_list_size();
+        let _ = tdb.visit_list(None, |_| true);
+        for chain in 0..tdb.hash_size() {
+            let _ = tdb.visit_list(Some(chain), |rec| rec.tailer_is_sound() || rec.magic != 0);
+        }
+        tdb.rescue(|_, _| ()).expect("a rescue ends well");
+        let _ = tdb.keys().filter(|key| key.is_ok()).count();
+        let mut cursor = KeyCursor::new();
+        let mut next = cursor.first(&mut tdb).ok().flatten().map(<[u8]>::to_vec);
+        while let Some(key) = next {
+            next = cursor.next(&mut tdb, &key).ok().flatten().map(<[u8]>::to_vec);
+        }
+        let _ = tdb.reserve(10_000);
+        let _ = tdb.repack();
         for (key, _) in expected_records(file) {
             let _ = tdb.fetch(&key);
             let _ = tdb.store(&key, &[&[7; 300]], StoreMode::Replace);
