@@ -98,6 +98,7 @@ mod summary;
 mod sweep;
 mod transaction;
 mod traverse;
+mod unlocked;
 mod waiter;
 mod wipe;
 

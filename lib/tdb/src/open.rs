@@ -8,7 +8,6 @@ use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::fcntl::{RangeLocks, Wait, TO_EOF};
 use crate::fork::Origin;
@@ -25,10 +24,6 @@ use crate::*;
 /// Dead records per chain with TDB_VOLATILE.
 const VOLATILE_MAX_DEAD: u32 = 5;
 
-/// How long an open without locks waits for a commit that is under way.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it looks.
-const COMMIT_LOOK: Duration = Duration::from_millis(5);
 /// Bytes read at a time to find out whether a file is empty.
 const VACANT_PIECE: usize = 1 << 16;
 
@@ -224,21 +219,13 @@ impl Opening<'_> {
         (self.options.create && !self.options.read_only) || self.flags & TDB_INTERNAL != 0
     }
 
-    /// What a handle without locks does about an interrupted transaction. Somebody may be in the
-    /// middle of it: who commits holds the open lock (25 H6, H15).
+    /// What a handle without locks does about an interrupted transaction, in the middle of which
+    /// somebody may be (25 H15).
     fn recover_without_locks(&self, tdb: &mut Tdb) -> Result<()> {
         if self.flags & TDB_INTERNAL != 0 {
             return Ok(());
         }
-        let give_up = Instant::now() + COMMIT_PATIENCE;
-        let busy = || {
-            let locked = self.ranges.conflicts(LockMode::Exclusive, LOCK_OPEN, 1);
-            locked.map_err(|e| self.io_error("lock", e))
-        };
-        while tdb.needs_recovery() && busy()? && Instant::now() < give_up {
-            std::thread::sleep(COMMIT_LOOK);
-            tdb.io.refresh()?;
-        }
+        tdb.wait_for_commit()?;
         if self.options.read_only || !tdb.needs_recovery() {
             return tdb.recover();
         }

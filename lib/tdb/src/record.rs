@@ -109,6 +109,9 @@ impl Tdb {
         if (self.is_nolock() || self.txn.is_some()) && self.size_watch.is_due() {
             self.size_is_still_sound()?;
         }
+        if self.read_only {
+            self.settled()?;
+        }
         Ok(())
     }
 

@@ -140,6 +140,9 @@ impl Tdb {
     ) -> Result<R> {
         if self.read_only || self.held.all.is_some() || self.is_nolock() {
             self.io.refresh()?;
+            if self.read_only {
+                self.settled()?;
+            }
             return work(self);
         }
         self.lock_all(LockMode::Shared)?;

@@ -136,6 +136,8 @@ impl Tdb {
     ) -> Result<(u64, bool)> {
         if chain == 0 {
             self.refresh_unlocked()?;
+        } else if self.read_only {
+            self.settled()?;
         }
         let mut visited = 0;
         let mut walk = ChainWalk::new(self, chain)?;

@@ -18,7 +18,7 @@
 //! | H12 | the process that holds marked locks may die unnoticed | none: here locks that are worked under are held by threads of the same process (`ChainToken`, `FreezeToken`), which cannot end while a token exists |
 //! | H13 | a reader without write access fails without an errno while a recovery is due | `h13_a_due_recovery_is_an_error_with_a_reason`; it is still refused, as tools that read such a file expect; a wait for a commit under way: H15 |
 //! | H14 | bytes at the end of a recovery area may look like a tailer | `h14_recovery_areas_end_in_no_tailer` |
-//! | H15 | a writer without locks rolls back the running commit of another | `h15_an_open_without_locks_waits_for_a_running_commit`, `h15_a_handle_without_locks_never_recovers` |
+//! | H15 | a writer without locks rolls back the running commit of another | `h15_an_open_without_locks_waits_for_a_running_commit`, `h15_a_handle_without_locks_never_recovers`, `h15_readers_see_nothing_of_a_running_commit` |
 //! | H16 | a wipe leaves gaps too small for a record | `h16_a_wipe_leaves_no_gaps` |
 //! | (not listed) | a mutex file's second opener does not hold the active lock: when the first is gone, the next opener makes its mutexes anew under it | `mutexes_in_use_are_not_made_anew` |
 
@@ -581,6 +581,53 @@ fn h15_a_handle_without_locks_never_recovers() {
         peer.ok("tcommit");
         assert_eq!(peer.fetch(b"k").unwrap(), b"new");
         assert_eq!(tdb.fetch(b"k").unwrap().unwrap(), b"new");
+    }
+}
+
+#[test]
+fn h15_readers_see_nothing_of_a_running_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    for flags in MUTEX_AND_NOT {
+        let path = dir.path().join(format!("{flags}.tdb"));
+        open(&path, flags).store(b"k", &[b"old"], StoreMode::Insert).unwrap();
+        let options = OpenOptions { read_only: true, ..Default::default() };
+        let mut tdb = Tdb::open(&path, &options).unwrap();
+        let Some(mut peer) = CPeer::open(&path, 31, flags) else {
+            return;
+        };
+        let prepare = |peer: &mut CPeer, value: &[u8]| {
+            peer.ok("tstart");
+            peer.store(b"k", value);
+            peer.ok("tprepare");
+        };
+        type Read = fn(&mut Tdb) -> Result<Vec<u8>>;
+        let reads: [Read; 3] = [
+            |tdb| Ok(tdb.fetch(b"k")?.unwrap()),
+            |tdb| tdb.records().next().unwrap().map(|(_, value)| value),
+            |tdb| {
+                let mut value = Vec::new();
+                tdb.check_with(|_, data| {
+                    value = data.to_vec();
+                    true
+                })?;
+                Ok(value)
+            },
+        ];
+        for (i, read) in reads.into_iter().enumerate() {
+            let new = [i as u8; 4];
+            prepare(&mut peer, &new);
+            assert_eq!(held_up(|| read(&mut tdb).unwrap(), || drop(peer.ok("tcommit"))), new);
+        }
+        prepare(&mut peer, b"never");
+        peer.kill();
+        for read in reads {
+            assert!(read(&mut tdb).unwrap_err().is_corruption());
+        }
+        // Somebody who may write recovers it.
+        CPeer::open(&path, 31, flags).unwrap().ok("check");
+        for read in reads {
+            assert_eq!(read(&mut tdb).unwrap(), [2; 4]);
+        }
     }
 }
 
