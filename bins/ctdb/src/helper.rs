@@ -121,13 +121,16 @@ fn run(command: &mut Command) -> io::Result<ExitStatus> {
     {}
     match running().take() {
         Some(mut child) => child.wait(),
-        None => Err(io::Error::other("the program has been ended")),
+        // the time is over, and whoever ended the program ends this one
+        None => loop {
+            std::thread::park();
+        },
     }
 }
 
-/// Asks a program that still runs to end.
+/// Asks a program that still runs to end. Nobody waits for it any more: the caller ends this process.
 pub(crate) fn terminate() {
-    if let Some(child) = running().as_ref() {
+    if let Some(child) = running().take() {
         let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
     }
 }

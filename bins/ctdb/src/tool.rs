@@ -17,6 +17,9 @@ use crate::options::Options;
 /// Pause between two looks at something that takes its time.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Least time between two requests for the same, whatever the limit of a control is.
+const MIN_RESEND: Duration = Duration::from_millis(100);
+
 /// A connected tool.
 pub(crate) struct Tool<'o> {
     pub client: Client,
@@ -278,7 +281,7 @@ impl<'o> Tool<'o> {
         let request = SrvidMessage { pnn: self.pnn(), srvid: reply }.to_vec();
         let result = loop {
             self.send(pnn::BROADCAST_CONNECTED, srvid::TAKEOVER_RUN, &request)?;
-            match self.client.wait_message(reply, self.limit()) {
+            match self.client.wait_message(reply, self.limit().max(MIN_RESEND)) {
                 Ok(message) => match message.data.as_slice().try_into().map(i32::from_le_bytes) {
                     Ok(status) => break status,
                     Err(_) => continue,

@@ -34,6 +34,7 @@ pub const SCENARIOS: &[&str] = &[
     "nodes-added",
     "nodes-differ",
     "refusing",
+    "deaf",
     "stubborn",
 ];
 
@@ -61,6 +62,9 @@ pub fn scenario(name: &str) -> Result<State> {
         "nodes-added" => nodes_file(&[Some(0), Some(1), Some(2), Some(3)], 0, 0),
         "nodes-differ" => nodes_differ(),
         "refusing" => State { refusing: vec![1], takeover_result: Some(-1), ..addresses() },
+        "deaf" => {
+            State { deaf: vec![1], ..nodes_file(&[Some(0), Some(1), Some(2), Some(3)], 0, 0) }
+        }
         "stubborn" => State { flags_change: false, ..State::healthy(3) },
         other => bail!("{other}: no such scenario"),
     })

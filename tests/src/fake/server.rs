@@ -380,8 +380,11 @@ impl Connection {
 
     /// Each node answers that it does as asked, or that it does not.
     fn agree(&mut self, destinations: &[u32], asked: &DisableMessage) -> Result<()> {
-        let refusing = lock(&self.shared.state).refusing.clone();
-        for pnn in destinations {
+        let (refusing, deaf) = {
+            let state = lock(&self.shared.state);
+            (state.refusing.clone(), state.deaf.clone())
+        };
+        for pnn in destinations.iter().filter(|pnn| !deaf.contains(pnn)) {
             let result = if refusing.contains(pnn) { -11 } else { *pnn as i32 };
             self.deliver(asked.srvid, &result.to_vec())?;
         }

@@ -30,6 +30,8 @@ pub struct State {
     pub faults: Vec<Fault>,
     /// Nodes that refuse to stop takeover runs and recoveries for a while.
     pub refusing: Vec<u32>,
+    /// Nodes that do not answer such a request.
+    pub deaf: Vec<u32>,
     /// What a takeover run gives; the leader's PNN if `None`.
     pub takeover_result: Option<i32>,
     /// Whether nodes take flags that they are told to.
@@ -156,6 +158,7 @@ impl State {
             databases: Vec::new(),
             faults: Vec::new(),
             refusing: Vec::new(),
+            deaf: Vec::new(),
             takeover_result: None,
             flags_change: true,
         }

@@ -3,5 +3,6 @@
 //! does when the daemon misbehaves.
 
 mod golden;
+mod helpers;
 mod nonsense;
 mod scripts;

@@ -25,10 +25,13 @@ struct Change {
 }
 
 impl Change {
-    /// Whether there is nothing to do; says so.
+    /// Whether there is nothing to do; says so. Without a node map it is tried all the same: where all
+    /// nodes are banned, one of them is to be unbanned.
     fn is_done(&self, tool: &mut Tool<'_>) -> Result<bool, Exit> {
-        if tool.target_has(self.flag)? != self.set {
-            return Ok(false);
+        match tool.target_has(self.flag) {
+            Ok(has) if has == self.set => (),
+            Err(exit) if tool.client.is_closed() => return Err(exit),
+            Ok(_) | Err(_) => return Ok(false),
         }
         let is = if self.set { "is already" } else { "is not" };
         errln!("Node {} {is} {}", tool.target, self.word);
@@ -123,21 +126,12 @@ pub(crate) fn shutdown(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         control_failed(&e)
     })?;
     if target != tool.pnn() {
-        return flush(tool);
+        return tool.client.drain(Deadline::NEVER).map_err(|e| control_failed(&e));
     }
     while !tool.client.is_closed() {
         // Whatever still arrives is of no interest.
         let _ = tool.client.turn(Deadline::NEVER, "shutdown");
         while tool.client.take_message().is_some() {}
-    }
-    Ok(())
-}
-
-/// Waits until what was sent has left this process.
-fn flush(tool: &mut Tool<'_>) -> Done {
-    while tool.client.wants_write() {
-        tool.client.dispatch().map_err(|e| control_failed(&e))?;
-        std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Commands that need no daemon (spec/tool.md 6.1, 6.2, 13).
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use ctdb_host::config::{load, Strictness};
 use ctdb_host::nodes_file::{NodesError, NodesSource};
 use ctdb_host::Paths;
+use socket2::{Domain, Socket, Type};
 
 use crate::args::Args;
 use crate::commands::status::print_row;
@@ -62,16 +63,39 @@ pub(crate) fn listnodes(options: &Options, args: Args<'_>) -> Done {
     Ok(())
 }
 
+/// Binds a socket to a port, which may not be in use in any way: so without reusing addresses, as
+/// listeners of the standard library do.
+fn bind(port: u16) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())
+}
+
 /// `checktcpport PORT`: whether nothing is bound to it.
 pub(crate) fn checktcpport(options: &Options, args: Args<'_>) -> Done {
     args.exactly(1)?;
     let port = atoi(&args.text(0)) as u16;
-    let bound = TcpListener::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
-    let errno = bound.err().map(|e| e.raw_os_error().unwrap_or(1));
+    let errno = bind(port).err().map(|e| e.raw_os_error().unwrap_or(1));
     if options.json {
         json::print(&json::Port { port, free: errno.is_none(), errno })?;
     } else if errno.is_some() {
         errln!("Failed to bind to TCP port {port}");
     }
     errno.map_or(Ok(()), |errno| Err(Exit::Code(errno)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_in_use_even_if_its_user_would_share_it() {
+        let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        holder.set_reuse_address(true).unwrap();
+        holder.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = holder.local_addr().unwrap().as_socket().unwrap().port();
+        let errno = bind(port).unwrap_err().raw_os_error();
+        assert_eq!(errno, Some(nix::errno::Errno::EADDRINUSE as i32));
+        drop(holder);
+        assert!(bind(port).is_ok());
+    }
 }

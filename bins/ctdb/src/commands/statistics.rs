@@ -173,15 +173,14 @@ pub(crate) fn reset(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     tool.control::<call::StatisticsReset, ()>(target, &())
 }
 
-/// `stats [COUNT]`: snapshots, newest first. A count prints one more than it says, as it always
-/// has.
+/// `stats [COUNT]`: snapshots, newest first.
 pub(crate) fn history(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     args.between(0, 1)?;
     let target = tool.target;
     let list = tool.control::<call::GetStatHistory, _>(target, &())?.stats.0;
     let count = args.get(0).map_or(0, |text| atoi(&text));
-    let wanted = usize::try_from(count).ok().filter(|n| *n > 0).map_or(list.len(), |n| n + 1);
-    let used = list.iter().take(wanted).filter(|s| s.statistics_start_time.sec != 0);
+    let wanted = usize::try_from(count).ok().filter(|n| *n > 0).unwrap_or(list.len());
+    let used = list.iter().filter(|s| s.statistics_start_time.sec != 0).take(wanted);
     if tool.options.json {
         let history = used.map(|s| json::Statistics::new(target, s)).collect();
         return json::print(&json::History { node: target, history });
