@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use ctdb_tdb::{OpenOptions, Tdb, TDB_INCOMPATIBLE_HASH, TDB_MUTEX_LOCKING, TDB_NOSYNC};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 
 use super::journal::Journal;
 use super::ledger::{Content, Ledger};
@@ -23,6 +25,8 @@ const FCNTL: u32 = TDB_NOSYNC | TDB_INCOMPATIBLE_HASH;
 const CREW: [Kind; 5] = [Kind::Ours, Kind::Ours, Kind::C, Kind::C, Kind::Python];
 /// How long they work before everything is looked at.
 const SHIFT: Duration = Duration::from_millis(800);
+/// How long it takes until a worker is suspected to sleep on a mutex that is free.
+const NAP: Duration = Duration::from_secs(4);
 /// How long a worker may take to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Above this number of records the file is emptied between two shifts.
@@ -86,6 +90,9 @@ pub struct Figures {
     pub looks: u64,
     /// How often a check found space that killed processes left to nobody; a repack cured it.
     pub untidy: u64,
+    /// How often a process on the C library slept on a free mutex after others were killed, and
+    /// went on when it was made to look again.
+    pub asleep: u64,
     /// Lost or strange records, failed checks, hangs, failed operations.
     pub violations: Vec<String>,
 }
@@ -101,6 +108,22 @@ struct Worker {
     id: u32,
     kind: Kind,
     child: Child,
+}
+
+impl Worker {
+    fn waits_for_mutex(&self) -> bool {
+        let place = fs::read_to_string(format!("/proc/{}/wchan", self.child.id()));
+        place.is_ok_and(|place| place.contains("futex"))
+    }
+
+    /// Makes it look at its mutex again. A waiter of the C library that is woken and killed before
+    /// it has the mutex, while somebody else takes it, loses the wake-up for all others: they
+    /// sleep on a mutex that is free. It happens to C processes alone just as well.
+    fn rouse(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into()?);
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(kill(pid, Signal::SIGCONT)?)
+    }
 }
 
 impl Drop for Worker {
@@ -216,7 +239,15 @@ impl Torture<'_> {
 
     fn end(&mut self, worker: &mut Worker) -> Result<()> {
         let what = format!("worker {} ({:?})", worker.id, worker.kind);
-        match wait_for(&what, PATIENCE, || Ok(worker.child.try_wait()?)) {
+        let mut ended = wait_for(&what, NAP, || Ok(worker.child.try_wait()?));
+        if ended.is_err() {
+            if self.plan.scene.kills && worker.kind != Kind::Ours && worker.waits_for_mutex() {
+                worker.rouse()?;
+                self.figures.asleep += 1;
+            }
+            ended = wait_for(&what, PATIENCE, || Ok(worker.child.try_wait()?));
+        }
+        match ended {
             Ok(status) if status.success() => {}
             Ok(status) => self.figures.violations.push(format!("{what}: {status}")),
             Err(_) => self.figures.violations.push(format!("{what} hangs")),

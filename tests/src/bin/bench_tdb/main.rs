@@ -190,8 +190,8 @@ impl Bench<'_> {
                 }
                 all
             }
-            Order::Churn { keys, steps } => {
-                (0..steps).map(|_| churn_step(&mut random, keys)).collect()
+            Order::Churn { keys, steps, largest } => {
+                (0..steps).map(|_| churn_step(&mut random, keys, largest)).collect()
             }
         };
         let path = self.memory.path().join("order");
@@ -268,13 +268,13 @@ impl Bench<'_> {
     }
 }
 
-/// A key, and the size of its new value: most small, some to 2,000 bytes, every fifth deleted.
-fn churn_step(random: &mut Random, keys: u32) -> u32 {
+/// A key, and the size of its new value: every fifth deleted, most small, some up to the largest.
+fn churn_step(random: &mut Random, keys: u32, largest: u32) -> u32 {
     let key = random.below(keys as usize) as u32;
     let size = match random.below(10) {
         0 | 1 => 0,
         2..=7 => 4 + random.below(196) as u32,
-        _ => 200 + random.below(1800) as u32,
+        _ => 200 + random.below(largest as usize - 199) as u32,
     };
     size << 16 | key
 }

@@ -30,7 +30,7 @@ pub enum Order {
     /// All numbers below this, shuffled.
     Shuffled(u32),
     /// Stores of random sizes and deletes on this many keys, this many in all.
-    Churn { keys: u32, steps: u32 },
+    Churn { keys: u32, steps: u32, largest: u32 },
 }
 
 /// Work on one database, done once by each side in each round.
@@ -96,9 +96,9 @@ impl Group {
         self.add("", "insert", 1).add("", "transactions", 5).add(TRANSACTION, "transactions", count)
     }
 
-    fn churn(name: &str, flags: u32, keys: u32, steps: u32) -> Group {
+    fn churn(name: &str, flags: u32, keys: u32, largest: u32) -> Group {
         let mut group = Group::new(name, flags, 1009, 0).add("stores and deletes", "churn", 1);
-        group.order = Order::Churn { keys, steps };
+        group.order = Order::Churn { keys, steps: 40 * keys, largest };
         group.grows = true;
         group
     }
@@ -139,8 +139,9 @@ pub fn timed() -> Vec<Group> {
         Group::new("fcntl, hash size 10007", FCNTL, 10_007, 1000).transactions(2000),
         Group::new("fcntl, hash size 131", FCNTL, 131, 1000).transactions(2000),
         synced.transactions(40),
-        Group::churn("growth, values to 2k", FCNTL, 5000, 200_000),
-        Group::churn("growth, few large keys", MUTEX, 300, 50_000),
+        Group::churn("growth, values to 500 bytes", MUTEX, 10_000, 500),
+        Group::churn("growth, values to 4 kB", MUTEX, 5000, 4000),
+        Group::churn("growth, values to 60 kB", MUTEX, 1000, 60_000),
     ]
 }
 
