@@ -10,7 +10,7 @@
 
 use crate::layout::*;
 use crate::storage::Rec;
-use crate::{Result, Tdb};
+use crate::{HashKind, Result, Tdb};
 
 /// What a full check saw in a sound file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,7 +134,11 @@ impl Tdb {
     fn check_header(&mut self) -> Result<()> {
         let mut bytes = [0u8; HEADER_SIZE as usize];
         self.io.read(0, &mut bytes)?;
-        let header = crate::header::Header::parse(&bytes)
+        let custom = match self.hash_kind {
+            HashKind::Custom(function) => Some(function),
+            _ => None,
+        };
+        let header = crate::header::Header::parse(&bytes, custom)
             .map_err(|e| self.io.corrupt(e.offset, e.expected, e.found))?
             .ok_or_else(|| self.io.corrupt(0, "the magic string", "something else"))?;
         if header.hash_size != self.hash_size {

@@ -2,7 +2,7 @@
 //! The file header: reading, judging and making one (spec/tdb.md 3.1, 4.3, 12.2).
 
 use crate::layout::*;
-use crate::HashKind;
+use crate::{HashFunction, HashKind};
 
 /// The header fields an open needs, in native byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,12 +38,40 @@ fn refuse<T>(
 /// The check words of a hash function in a file of the given byte order.
 fn check_words(kind: HashKind, swapped: bool) -> (u32, u32) {
     let magic = if swapped { MAGIC_USED.swap_bytes() } else { MAGIC_USED };
-    (kind.hash(MAGIC_FOOD), kind.hash(&magic.to_ne_bytes()))
+    match (kind.hash(MAGIC_FOOD), kind.hash(&magic.to_ne_bytes())) {
+        // Two zeroes stand for a file without check words.
+        (0, 0) => (1, 0),
+        words => words,
+    }
+}
+
+/// The hash function of a file with these check words: the caller's own if there is one, or the
+/// built-in one that fits.
+fn hash_kind(
+    words: (u32, u32),
+    swapped: bool,
+    custom: Option<HashFunction>,
+) -> Result<HashKind, HeaderError> {
+    let (candidates, expected) = match custom {
+        Some(function) => (vec![HashKind::Custom(function)], "the caller's hash function"),
+        None => (vec![HashKind::Old, HashKind::Jenkins], "a known hash function"),
+    };
+    // Two zeroes: made by a library that wrote no check words.
+    let fits = |kind: &HashKind| words == (0, 0) || words == check_words(*kind, swapped);
+    match candidates.into_iter().find(fits) {
+        Some(kind) => Ok(kind),
+        None => {
+            refuse(OFF_MAGIC1_HASH, format!("check words of {expected}"), words.0, libc::EINVAL)
+        }
+    }
 }
 
 impl Header {
     /// `Ok(None)`: not a TDB file at all (no magic string).
-    pub fn parse(bytes: &[u8; HEADER_SIZE as usize]) -> Result<Option<Header>, HeaderError> {
+    pub fn parse(
+        bytes: &[u8; HEADER_SIZE as usize],
+        custom: Option<HashFunction>,
+    ) -> Result<Option<Header>, HeaderError> {
         // Comparing ten bytes includes the terminating NUL.
         if !bytes.starts_with(MAGIC_FOOD) {
             return Ok(None);
@@ -73,20 +101,7 @@ impl Header {
             return refuse(OFF_FEATURES, "known features", features, libc::ENOSYS);
         }
         let magic_hash = (word(OFF_MAGIC1_HASH), word(OFF_MAGIC2_HASH));
-        // Two zeroes: made by a library that knew only one function.
-        let old = [(0, 0), check_words(HashKind::Old, swapped)];
-        let hash_kind = if old.contains(&magic_hash) {
-            HashKind::Old
-        } else if magic_hash == check_words(HashKind::Jenkins, swapped) {
-            HashKind::Jenkins
-        } else {
-            return refuse(
-                OFF_MAGIC1_HASH,
-                "check words of a known hash function",
-                magic_hash.0,
-                libc::EINVAL,
-            );
-        };
+        let hash_kind = hash_kind(magic_hash, swapped, custom)?;
         let mutex_size = if features & FEATURE_MUTEX != 0 { word(OFF_MUTEX_SIZE) } else { 0 };
         Ok(Some(Header {
             hash_size,
@@ -110,7 +125,7 @@ impl Header {
         let header = Header {
             hash_size,
             rwlocks: match (features, hash_kind) {
-                (0, HashKind::Old) => 0,
+                (0, HashKind::Old | HashKind::Custom(_)) => 0,
                 (0, HashKind::Jenkins) => RWLOCKS_HASH,
                 _ => RWLOCKS_FEATURES,
             },
@@ -165,15 +180,15 @@ mod tests {
         for kind in [HashKind::Old, HashKind::Jenkins] {
             for swapped in [false, true] {
                 let header = Header::fresh(131, kind, swapped, 0).unwrap();
-                assert_eq!(Header::parse(&header.bytes()), Ok(Some(header)));
+                assert_eq!(Header::parse(&header.bytes(), None), Ok(Some(header)));
             }
         }
         let header = Header::fresh(101, HashKind::Jenkins, false, 8192).unwrap();
-        assert_eq!(Header::parse(&header.bytes()), Ok(Some(header)));
+        assert_eq!(Header::parse(&header.bytes(), None), Ok(Some(header)));
     }
 
     #[test]
     fn no_magic_string_is_no_database() {
-        assert_eq!(Header::parse(&[0; HEADER_SIZE as usize]), Ok(None));
+        assert_eq!(Header::parse(&[0; HEADER_SIZE as usize], None), Ok(None));
     }
 }

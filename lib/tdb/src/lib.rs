@@ -110,7 +110,7 @@ pub use fork::reopen_all;
 pub use freestats::{FreeStats, ListEnd, ListedRecord};
 pub use freezer::{FreezeToken, Freezer};
 pub use handle::{LockMode, StoreMode, Tdb};
-pub use hash::{jenkins_hash, old_hash, HashKind};
+pub use hash::{jenkins_hash, old_hash, HashFunction, HashKind};
 pub use iterate::{ChainRecords, KeyCursor, Keys, Records};
 pub use locks::ChainGuard;
 pub use options::{LockStyle, OpenOptions};

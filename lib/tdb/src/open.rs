@@ -280,19 +280,28 @@ impl Opening<'_> {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(e) => return Err(self.io_error("read header", e)),
         }
-        Header::parse(&bytes).map_err(|e| self.unsound(e))
+        Header::parse(&bytes, self.options.hash_function).map_err(|e| self.unsound(e))
     }
 
     /// Makes an empty database of the file, in place (12.3).
     fn create(&self) -> Result<()> {
         let with_mutexes = self.flags & TDB_MUTEX_LOCKING != 0;
-        let header = Header::fresh(
+        let incompatible = self.flags & TDB_INCOMPATIBLE_HASH != 0;
+        let kind = match self.options.hash_function {
+            Some(function) => HashKind::Custom(function),
+            None if incompatible => HashKind::Jenkins,
+            None => HashKind::Old,
+        };
+        let mut header = Header::fresh(
             self.hash_size,
-            if self.flags & TDB_INCOMPATIBLE_HASH != 0 { HashKind::Jenkins } else { HashKind::Old },
+            kind,
             self.flags & TDB_CONVERT != 0,
             if with_mutexes { mutex::area_size(self.hash_size) } else { 0 },
         )
         .ok_or(Error::Usage("hash size too large"))?;
+        if incompatible && header.rwlocks == 0 {
+            header.rwlocks = RWLOCKS_HASH;
+        }
         let mut image = header.bytes().to_vec();
         image.resize(data_start(self.hash_size) as usize, 0);
         let start = u64::from(header.mutex_size);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How a database is opened.
 
+use crate::HashFunction;
+
 /// Which kind of kernel byte-range lock a handle uses on the file.
 ///
 /// Both kinds exclude each other and the locks of C processes (spec/tdb.md 7.6).
@@ -22,6 +24,9 @@ pub struct OpenOptions {
     pub tdb_flags: u32,
     /// Number of hash chains of a file that is created; 0 means 131.
     pub hash_size: u32,
+    /// Hash function of the caller's own. A file that exists must have been made with it; without
+    /// this, the file tells which of the two built-in ones it has.
+    pub hash_function: Option<HashFunction>,
     /// Create the file if it is missing or empty, or was being created when its creator died.
     /// A file with other content is left alone (spec/tdb.md 25 H3).
     pub create: bool,
@@ -53,6 +58,7 @@ impl Default for OpenOptions {
         OpenOptions {
             tdb_flags: 0,
             hash_size: 0,
+            hash_function: None,
             create: false,
             truncate: false,
             exclusive: false,

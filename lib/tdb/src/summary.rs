@@ -158,7 +158,7 @@ impl Tdb {
             file_size: self.io.start + u64::from(self.io.size()),
             logical_start: self.io.start,
             logical_size: self.io.size(),
-            incompatible_hash: self.hash_kind == HashKind::Jenkins,
+            incompatible_hash: matches!(self.hash_kind, HashKind::Jenkins),
             features: if self.is_mutex_file() { FEATURE_MUTEX } else { 0 },
             ..Summary::default()
         };

@@ -414,3 +414,57 @@ fn a_chain_lock_becomes_exclusive_only_without_readers_of_everything() {
     tdb.lock_all(LockMode::Exclusive).unwrap();
     tdb.unlock_all().unwrap();
 }
+
+/// A hash function of the caller's own: both sides bring it, and nobody opens the file without.
+#[test]
+fn own_hash_functions() {
+    fn own(key: &[u8]) -> u32 {
+        key.iter().fold(7u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for flags in [0, TDB_INCOMPATIBLE_HASH, TDB_MUTEX_LOCKING] {
+        for c_first in [false, true] {
+            let path = dir.path().join(format!("{flags}{c_first}.tdb"));
+            let options = OpenOptions {
+                tdb_flags: flags,
+                hash_size: 101,
+                hash_function: Some(own),
+                create: true,
+                ..Default::default()
+            };
+            let Some(mut peer) = CPeer::start() else {
+                return;
+            };
+            let open_peer = format!("open_custom {} 101 {flags}", path.display());
+            if c_first {
+                peer.ok(&open_peer);
+            }
+            let mut tdb = Tdb::open(&path, &options).unwrap();
+            if !c_first {
+                peer.ok(&open_peer);
+            }
+            assert_eq!(tdb.hash_kind(), HashKind::Custom(own));
+            for i in 0..50u32 {
+                let key = format!("key{i}");
+                if i % 2 == 0 {
+                    tdb.store(key.as_bytes(), &[b"v"], StoreMode::Insert).unwrap();
+                } else {
+                    peer.store(key.as_bytes(), b"v");
+                }
+                assert!(tdb.exists(key.as_bytes()).unwrap());
+                assert!(peer.fetch(key.as_bytes()).is_some());
+            }
+            assert_eq!(tdb.check().unwrap().records, 50);
+            peer.ok("check");
+            let text = String::from_utf8(common::unhex(&peer.ok("summary"))).unwrap();
+            assert_eq!(tdb.summary().unwrap().to_string(), text);
+            drop(tdb);
+            let others: [Option<HashFunction>; 2] = [None, Some(jenkins_hash)];
+            for hash_function in others {
+                let wrong = OpenOptions { hash_function, ..options.clone() };
+                let error = Tdb::open(&path, &wrong).err().expect("must be refused");
+                assert_eq!(error.errno(), libc::EINVAL);
+            }
+        }
+    }
+}

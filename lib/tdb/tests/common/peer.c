@@ -111,6 +111,13 @@ static void rescue_walk(TDB_DATA key, TDB_DATA data, void *priv)
 	digest_traverse(NULL, key, data, NULL);
 }
 
+static unsigned int custom_hash(TDB_DATA *key)
+{
+	unsigned int sum = 7;
+	for (size_t i = 0; i < key->dsize; i++) sum = sum * 31 + key->dptr[i];
+	return sum;
+}
+
 static int delete_odd(struct tdb_context *t, TDB_DATA key, TDB_DATA data, void *priv)
 {
 	return key.dsize && (key.dptr[0] & 1) ? tdb_delete(t, key) : 0;
@@ -214,6 +221,9 @@ int main(void)
 		if (!strcmp(cmd, "open")) {
 			struct tdb_logging_context log = { logger, NULL };
 			tdb = tdb_open_ex(a[0], atoi(a[1]), atoi(a[2]), O_RDWR | O_CREAT, 0600, &log, NULL);
+			if (tdb) printf("ok\n"); else printf("err -1 %d\n", errno);
+		} else if (!strcmp(cmd, "open_custom")) {
+			tdb = tdb_open_ex(a[0], atoi(a[1]), atoi(a[2]), O_RDWR | O_CREAT, 0600, NULL, custom_hash);
 			if (tdb) printf("ok\n"); else printf("err -1 %d\n", errno);
 		} else if (!strcmp(cmd, "open_ro")) {
 			tdb = tdb_open(a[0], 0, atoi(a[1]), O_RDONLY, 0);
