@@ -7,6 +7,7 @@ DESTDIR ?=
 SEEDS   ?= 200
 NODES   ?= 3
 MINUTES ?= 5
+EFFORT  ?= 10
 FIRST   ?= 0
 CARGO   ?= cargo
 
@@ -79,6 +80,14 @@ sim: ## simulated clusters under random faults (SEEDS=200, FIRST=0)
 soak: build ## minutes of killed nodes, and of killed processes on TDB files, under checkers of all they acknowledged (MINUTES=5)
 	$(BIN)/soak-tdb --minutes $(MINUTES)
 	$(BIN)/soak --minutes $(MINUTES) $(SOAK_ARGS)
+
+.PHONY: crash
+crash: ## stop the machine anywhere in transactions on TDB files; docs/tdb-tests.md (EFFORT=10)
+	TDB_CRASH_EFFORT=$(EFFORT) $(CARGO) test --release -p ctdb-tdb --lib crash_tests -- --nocapture
+
+.PHONY: fuzz
+fuzz: ## damaged TDB files through every call; docs/tdb-tests.md (MINUTES=5)
+	FUZZ_MINUTES=$(MINUTES) $(CARGO) test --release -p ctdb-tdb --test arbitrary -- --ignored --nocapture for_minutes
 
 .PHONY: fmt-check
 fmt-check: ## source is formatted

@@ -354,6 +354,7 @@ impl Tdb {
         let rec = self.io.rec(area)?;
         let end = u64::from(area) + u64::from(REC_HEADER) + u64::from(rec.rec_len);
         let sound = matches!(rec.magic, MAGIC_RECOVERY | MAGIC_RECOVERY_IDLE)
+            && rec.next == 0
             && rec.rec_len % ALIGN == 0
             && rec.rec_len >= TAILER
             && end <= u64::from(self.io.size());
