@@ -35,6 +35,9 @@ pub enum StoreMode {
     Modify,
 }
 
+/// What a handle does from its opening to its end.
+const FIXED_FLAGS: u32 = TDB_INTERNAL | TDB_NOMMAP | TDB_CONVERT | TDB_BIGENDIAN;
+
 /// A handle on a database file.
 ///
 /// One thread uses it at a time. After a fork the child's copy refuses its work with
@@ -96,6 +99,9 @@ impl Tdb {
         if flags & nesting == nesting {
             return Err(Error::Nesting);
         }
+        if flags & FIXED_FLAGS & !self.flags != 0 {
+            return Err(Error::Usage("this flag says how a file is opened"));
+        }
         if flags & nesting != 0 {
             self.flags &= !nesting;
         }
@@ -105,6 +111,9 @@ impl Tdb {
 
     /// Removes flag bits (spec/tdb.md 21.1, `tdb_remove_flags`).
     pub fn remove_flags(&mut self, flags: u32) -> Result<()> {
+        if flags & FIXED_FLAGS & self.flags != 0 {
+            return Err(Error::Usage("this flag says how a file is opened"));
+        }
         if flags & TDB_NOLOCK != 0
             && (self.read_only || (self.io.start > 0 && self.locks.mutexes.is_none()))
         {

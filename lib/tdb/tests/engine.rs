@@ -245,6 +245,10 @@ fn flag_words() {
     assert_eq!(tdb.flags(), TDB_ALLOW_NESTING | TDB_SEQNUM);
     tdb.remove_flags(TDB_ALLOW_NESTING).unwrap();
     assert_eq!(tdb.flags(), TDB_DISALLOW_NESTING | TDB_SEQNUM);
+    for fixed in [TDB_INTERNAL, TDB_NOMMAP, TDB_CONVERT, TDB_BIGENDIAN] {
+        assert!(matches!(tdb.add_flags(fixed), Err(Error::Usage(_))));
+        tdb.remove_flags(fixed).unwrap();
+    }
     let internal = OpenOptions { tdb_flags: TDB_INTERNAL, ..Default::default() };
     let mut internal = Tdb::open("anything", &internal).unwrap();
     assert_eq!(internal.flags(), 2574);
@@ -273,6 +277,23 @@ fn dead_records_are_kept_up_to_the_bound_and_reused() {
     tdb.set_max_dead(0);
     tdb.delete(b"x").unwrap();
     assert_eq!(tdb.check().unwrap().dead, 0);
+}
+
+#[test]
+fn volatile_files_keep_five_dead_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        |tdb_flags| OpenOptions { create: true, hash_size: 1, tdb_flags, ..Default::default() };
+    for (flags, kept) in [(0, 0), (TDB_VOLATILE, 5)] {
+        let mut tdb = Tdb::open(dir.path().join(format!("{flags}.tdb")), &options(flags)).unwrap();
+        for i in 0..9u8 {
+            tdb.store(&[i], &[b"v"], StoreMode::Insert).unwrap();
+        }
+        for i in 0..9u8 {
+            tdb.delete(&[i]).unwrap();
+        }
+        assert_eq!(tdb.check().unwrap().dead, kept);
+    }
 }
 
 #[test]

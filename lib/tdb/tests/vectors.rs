@@ -252,3 +252,25 @@ fn summaries_are_those_of_the_c_library() {
     }
     assert!(seen >= 16, "only {seen}");
 }
+
+/// What the C library rescues from damaged files, and from sound ones: all records.
+#[test]
+fn rescues_are_those_of_the_c_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for file in files() {
+        let Some(expected) = file["rescue"].as_array() else {
+            continue;
+        };
+        let text = |v: &Value| unhex(v.as_str().unwrap());
+        let expected: Records = expected.iter().map(|r| (text(&r[0]), text(&r[1]))).collect();
+        let path = copy(name_of(&file), dir.path());
+        let options = OpenOptions { read_only: true, ..OpenOptions::default() };
+        let mut tdb = Tdb::open(&path, &options).unwrap();
+        let mut rescued = Records::new();
+        let count = tdb.rescue(|key, data| rescued.push((key.to_vec(), data.to_vec()))).unwrap();
+        assert_eq!((count, &rescued), (expected.len() as u64, &expected), "{}", name_of(&file));
+        seen += 1;
+    }
+    assert!(seen >= 8, "only {seen}");
+}
