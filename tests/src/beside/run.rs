@@ -19,6 +19,11 @@ use crate::wait::wait_until;
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// What names that a script makes up have in them, so that the tools do not get into each other's way.
+const DEBIAN_LETTERS: &str = "dbn";
+const OUR_LETTERS: &str = "our";
+/// Debian's helper programs, which both tools run: ours are compared elsewhere.
+const HELPERS: &str = "/usr/libexec/ctdb";
 /// Scripts that read at once: many of them wait for the leader to announce itself.
 const READERS: usize = 4;
 
@@ -82,8 +87,8 @@ pub fn start(side: Side, nodes: usize) -> Result<Cluster> {
         cluster.nodes[0].debian_ctdb(args)?.ok()?;
     }
     for node in &cluster.nodes {
-        for letter in ["d", "o"] {
-            let file = node.volatile().join(format!("raw-{letter}.tdb.0"));
+        for letters in [DEBIAN_LETTERS, OUR_LETTERS] {
+            let file = node.volatile().join(format!("raw-{letters}.tdb.0"));
             let options = OpenOptions { create: true, ..OpenOptions::default() };
             drop(Tdb::open(file, &options)?);
         }
@@ -177,14 +182,14 @@ fn side_by_side<'s>(
 /// One tool's run of a script: which tool, and what differs between the runs by necessity.
 struct Turn<'a> {
     program: &'a Path,
-    letter: &'static str,
+    letters: &'static str,
     victim: usize,
 }
 
 fn both(cluster: &Cluster, ours: &Path, script: &Script) -> Result<Option<Difference>> {
     let last = cluster.nodes.len() - 1;
-    let debian = Turn { program: DEBIAN_CTDB.as_ref(), letter: "d", victim: last };
-    let our = Turn { program: ours, letter: "o", victim: last.saturating_sub(1) };
+    let debian = Turn { program: DEBIAN_CTDB.as_ref(), letters: DEBIAN_LETTERS, victim: last };
+    let our = Turn { program: ours, letters: OUR_LETTERS, victim: last.saturating_sub(1) };
     let (want, got) = (said(cluster, &debian, script)?, said(cluster, &our, script)?);
     if want == got {
         return Ok(None);
@@ -197,6 +202,7 @@ fn both(cluster: &Cluster, ours: &Path, script: &Script) -> Result<Option<Differ
 /// Everything that a tool says while it runs a script, made comparable.
 fn said(cluster: &Cluster, turn: &Turn<'_>, script: &Script) -> Result<String> {
     let mut text = String::new();
+    let own_names = script.lines.iter().any(|line| line.contains("{t}"));
     for line in &script.lines {
         let (line, node) = match line.strip_prefix('@').and_then(|rest| rest.split_once(' ')) {
             Some((node, rest)) => (rest, node.parse::<usize>()?),
@@ -204,20 +210,21 @@ fn said(cluster: &Cluster, turn: &Turn<'_>, script: &Script) -> Result<String> {
         };
         // on one node every line is about that one
         let node = cluster.nodes.get(node).or(cluster.nodes.first()).context("no node")?;
-        let line = line.replace("{t}", turn.letter).replace("{victim}", &turn.victim.to_string());
+        let line = line.replace("{t}", turn.letters).replace("{victim}", &turn.victim.to_string());
         let (words, input) = line.split_once(" < ").unwrap_or((&line, ""));
         let input: String = match input {
             "" => String::new(),
             lines => lines.split('/').map(|line| format!("{line}\n")).collect(),
         };
         let mut command = node.command(turn.program);
-        command.args(words.split(' ')).env("TZ", "UTC");
+        command.args(words.split(' ')).env("TZ", "UTC").env("CTDB_TEST_HELPER_BINDIR", HELPERS);
         let got = run_with_input(&mut command, input.as_bytes(), LIMIT)?;
         let comparable = |text: &str| {
-            let text = script.mask.apply(text);
-            text.replace(&format!("-{}", turn.letter), "-{t}")
-                .replace(&format!("{}.bak", turn.letter), "{t}.bak")
-                .replace(&turn.program.display().to_string(), "ctdb")
+            let text = text.replace(&turn.program.display().to_string(), "ctdb");
+            script.mask.apply(&match own_names {
+                true => text.replace(turn.letters, "{t}"),
+                false => text,
+            })
         };
         let code = got.code.map_or("killed".to_string(), |code| code.to_string());
         text += &format!("exit {code}\n{}{}", comparable(&got.stdout), comparable(&got.stderr));

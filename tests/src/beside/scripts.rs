@@ -19,7 +19,7 @@ pub enum Kind {
 pub struct Script {
     /// The commands that it is about.
     pub commands: &'static [&'static str],
-    /// Command lines without `ctdb`. `{t}` is a letter and `{victim}` a node that differ between
+    /// Command lines without `ctdb`. `{t}` are letters and `{victim}` a node that differ between
     /// the tools; what is behind ` < ` is standard input, with `/` between lines; `@N ` in front
     /// runs on node N.
     pub lines: Vec<String>,

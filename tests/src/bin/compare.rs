@@ -59,10 +59,14 @@ fn run() -> Result<()> {
             println!("== {}\n{difference}", column.name);
         }
     }
-    let text = format!("Run of {}.\n\n{}", today(), table(&columns, &golden_forms()?));
+    let golden = golden_files()?;
+    let text = format!("Run of {}.\n\n{}", today(), table(&columns, &golden_forms(&golden)?));
     match report {
-        Some(file) => write_section(&file, "make compare", &text)?,
-        None => println!("{text}"),
+        Some(file) => {
+            write_section(&file, "make compare: differences", &golden_differences(&golden))?;
+            write_section(&file, "make compare: commands", &text)?;
+        }
+        None => println!("{}\n{text}", golden_differences(&golden)),
     }
     if unexpected > 0 {
         bail!("{unexpected} differences that are not on purpose");
@@ -82,13 +86,20 @@ fn column(name: &str, ours: &Path, pace: Pace) -> Result<Column> {
     Ok(Column { name: format!("{of}, {nodes} node{plural}"), results })
 }
 
-/// How many forms of each command are recorded in the golden files, and how many of them differ.
-fn golden_forms() -> Result<BTreeMap<String, (usize, usize)>> {
-    let mut forms: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+/// The golden files of the tool.
+fn golden_files() -> Result<Vec<File>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/tool");
-    for entry in std::fs::read_dir(directory)? {
-        let file = File::parse(&std::fs::read_to_string(entry?.path())?)?;
-        for step in file.blocks.iter().flat_map(|block| &block.steps) {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    paths.iter().map(|path| File::parse(&std::fs::read_to_string(path)?)).collect()
+}
+
+/// How many forms of each command are recorded, and how many of them differ.
+fn golden_forms(files: &[File]) -> Result<BTreeMap<String, (usize, usize)>> {
+    let mut forms: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for block in files.iter().flat_map(|file| &file.blocks).filter(|b| b.ours_only.is_none()) {
+        for step in &block.steps {
             let words = step.words()?;
             let Some(command) = words.iter().find(|word| scripts_know(word)) else { continue };
             let (all, differ) = forms.entry(command.clone()).or_default();
@@ -97,6 +108,24 @@ fn golden_forms() -> Result<BTreeMap<String, (usize, usize)>> {
         }
     }
     Ok(forms)
+}
+
+/// The reasons why recorded forms differ, with one form of each.
+fn golden_differences(files: &[File]) -> String {
+    let mut reasons: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    for block in files.iter().flat_map(|file| &file.blocks) {
+        for step in &block.steps {
+            let Some((reason, _)) = &step.differs else { continue };
+            let fault = block.faults.first().map(|f| format!(", at {f}")).unwrap_or_default();
+            let example = format!("`ctdb {}` ({}{fault})", step.line, block.state);
+            reasons.entry(reason).or_insert((0, example)).0 += 1;
+        }
+    }
+    let mut out = "| ours | forms | for example |\n|---|---|---|\n".to_string();
+    for (reason, (forms, example)) in reasons {
+        out += &format!("| {reason} | {forms} | {} |\n", example.replace('|', "\\|"));
+    }
+    out
 }
 
 fn scripts_know(word: &str) -> bool {

@@ -19,7 +19,7 @@ use crate::fake::{prepare, scenario, FakeDaemon, Fault, State};
 /// Seconds that a command may take unless its block says otherwise.
 const WITHIN: u64 = 20;
 /// Blocks that run at once: mostly they wait.
-const WORKERS: usize = 6;
+const WORKERS: usize = 10;
 
 /// The two tools.
 #[derive(Clone, Debug)]

@@ -53,21 +53,17 @@ macro_rules! golden_files {
 }
 
 golden_files! {
-    #[ignore = "commands that are being written"]
     addresses,
     admin,
     backup,
     counters,
     databases,
-    #[ignore = "commands that are being written"]
     faults,
     info,
     json,
     large,
     nodes,
-    #[ignore = "commands that are being written"]
     nodes_file,
-    #[ignore = "commands that are being written"]
     options,
     records,
     tunables,

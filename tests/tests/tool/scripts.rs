@@ -182,7 +182,6 @@ fn without_times(text: &str) -> String {
 }
 
 #[test]
-#[ignore = "commands that are being written"]
 fn shipped_scripts_work_with_our_tool() -> Result<()> {
     if skip(Needs::DebianCtdb) {
         return Ok(());
