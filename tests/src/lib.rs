@@ -28,6 +28,7 @@ mod shape;
 mod side;
 pub mod tdb_torture;
 mod torture;
+mod twins;
 mod wait;
 mod workdir;
 
@@ -42,6 +43,7 @@ pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER}
 pub use shape::like;
 pub use side::Side;
 pub use torture::{expected, Counts, Expected, Verdict};
+pub use twins::Twins;
 pub use wait::{wait_for, wait_until};
 pub use workdir::Workdir;
 

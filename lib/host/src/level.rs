@@ -18,8 +18,14 @@ const NAMES: [(&str, i32); 5] =
 impl Level {
     /// Errors only.
     pub const ERROR: Level = Level(0);
+    /// Also what may become a fault.
+    pub const WARNING: Level = Level(1);
     /// The default.
     pub const NOTICE: Level = Level(3);
+    /// Also what is only of interest.
+    pub const INFO: Level = Level(5);
+    /// Everything.
+    pub const DEBUG: Level = Level(10);
 
     /// A number 0 to 10, or a prefix of a name in any case.
     pub fn parse(text: &str) -> Option<Level> {

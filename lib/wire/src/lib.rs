@@ -50,6 +50,7 @@ mod reader;
 mod text;
 
 pub mod control;
+pub mod event;
 pub mod flags;
 pub mod frame;
 pub mod legacy;
