@@ -11,11 +11,13 @@ mod output;
 mod address;
 mod args;
 mod backup;
+mod cli;
 mod commands;
 mod exit;
 mod flags;
 mod helper;
 mod json;
+mod manual;
 mod number;
 mod options;
 mod pause;
@@ -29,6 +31,7 @@ mod usage;
 
 use std::ffi::OsString;
 
+pub use cli::command;
 pub use json::schema as json_schema;
 
 /// Runs the tool with the words behind its name, and gives the exit code.

@@ -66,7 +66,7 @@ pub(crate) struct BadOption {
 
 /// The options, by what they set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opt {
+pub(crate) enum Opt {
     Debug,
     Timelimit,
     Node,
@@ -80,7 +80,7 @@ enum Opt {
     Usage,
 }
 
-const TABLE: &[(Opt, Option<u8>, Option<&str>)] = &[
+pub(crate) const TABLE: &[(Opt, Option<u8>, Option<&str>)] = &[
     (Opt::Debug, Some(b'd'), Some("debug")),
     (Opt::Timelimit, Some(b't'), Some("timelimit")),
     (Opt::Node, Some(b'n'), Some("node")),
@@ -97,8 +97,30 @@ const TABLE: &[(Opt, Option<u8>, Option<&str>)] = &[
 
 impl Opt {
     fn takes_value(self) -> bool {
-        use Opt::*;
-        matches!(self, Debug | Timelimit | Node | Separator | MaxRuntime)
+        self.describe().0.is_some()
+    }
+
+    /// What its value is called, if it has one, and what it is for.
+    pub(crate) fn describe(self) -> (Option<&'static str>, &'static str) {
+        match self {
+            Opt::Debug => (Some("LEVEL"), "log level of the tool itself (ERROR)"),
+            Opt::Timelimit => {
+                (Some("SECONDS"), "how long to wait for each answer, and for the leader (10)")
+            }
+            Opt::Node => (Some("PNN"), "the node that the command is about (the local one)"),
+            Opt::Machine => (None, "machine-readable output"),
+            Opt::Parsable => (None, "machine-readable output, as -Y"),
+            Opt::Json => (None, "JSON output; its schema is ctdb-json.schema.json"),
+            Opt::Separator => {
+                (Some("STRING"), "what separates the fields of machine-readable output (|)")
+            }
+            Opt::Verbose => (None, "more output; of the command ip"),
+            Opt::MaxRuntime => {
+                (Some("SECONDS"), "end the program after this time (CTDB_TIMEOUT, or 120)")
+            }
+            Opt::Help => (None, "show the options"),
+            Opt::Usage => (None, "show the options in short"),
+        }
     }
 }
 

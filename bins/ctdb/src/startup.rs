@@ -9,12 +9,13 @@ use ctdb_wire::srvid;
 use ctdbcore::{Client, Deadline, Environment, Error};
 
 use crate::args::Args;
+use crate::commands::{help, listnodes};
 use crate::exit::{result_of, Done, Exit, FAILED};
 use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
 use crate::tool::Tool;
-use crate::{commands::listnodes, flags, helper, unfinished, usage};
+use crate::{flags, helper, unfinished, usage};
 
 /// Seconds that a run may take unless something else is said.
 const DEFAULT_RUNTIME: u64 = 120;
@@ -46,7 +47,7 @@ fn checked(options: &Options) -> Done {
     };
     let name = name.to_string_lossy();
     let Some(command) = find(&name) else {
-        errln!("Unknown command '{name}'");
+        help::unknown(&name);
         return Err(FAILED);
     };
     if options.json && !command.json {

@@ -3,8 +3,8 @@
 
 use crate::args::Args;
 use crate::commands::{
-    admin, backup, database, event, hosting, ips, listnodes, memory, rawtdb, record, reloadnodes,
-    statistics, status, tickles, transaction, tunable,
+    admin, backup, database, event, help, hosting, ips, listnodes, memory, rawtdb, record,
+    reloadnodes, statistics, status, tickles, transaction, tunable,
 };
 use crate::exit::Done;
 use crate::options::Options;
@@ -210,6 +210,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         .is("reload the public addresses file"),
     // not in the C tool
     live("top", top::top).takes("[<seconds>]").is("watch nodes, databases and hot keys"),
+    alone("help", help::help).takes("[<command>]").is("explain a command"),
 ];
 
 /// The command of this name.

@@ -6,6 +6,7 @@ pub(crate) mod backup;
 pub(crate) mod database;
 pub(crate) mod dump;
 pub(crate) mod event;
+pub(crate) mod help;
 pub(crate) mod hosting;
 pub(crate) mod ips;
 pub(crate) mod listnodes;
