@@ -7,8 +7,8 @@ use std::time::Duration;
 use ctdb_wire::control::call;
 use ctdb_wire::flags::{db, node, pnn, recmode, INVALID_GENERATION};
 use ctdb_wire::types::{Dbid, NodeMap, SrvidMessage};
-use ctdb_wire::{srvid, Control, Encode, Text};
-use ctdbcore::{Client, Database, DatabaseKind, Deadline, Error};
+use ctdb_wire::{srvid, Control, Encode, Opcode, Text};
+use ctdbcore::{AttachOptions, Client, Database, DatabaseKind, Deadline, Error};
 
 use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
 use crate::number::number32;
@@ -337,36 +337,17 @@ impl<'o> Tool<'o> {
     /// The attach procedure; all its steps share one limit.
     pub(crate) fn attach_with(&mut self, name: &str, flags: u8) -> Result<Database, Exit> {
         let deadline = Deadline::after(self.limit());
-        let kind = DatabaseKind::from_flags(flags);
-        let attached = ctdbcore::attach_id(&mut self.client, name, kind, deadline).and_then(|id| {
-            if flags & (db::READONLY | db::STICKY) != 0 {
-                self.set_db_flags(id, flags, deadline)?;
-            }
-            Database::open(&mut self.client, name, id, kind, deadline)
-        });
-        attached.map_err(|e| attach_failed(name, &e))
-    }
-
-    fn set_db_flags(&mut self, id: u32, flags: u8, deadline: Deadline) -> Result<(), Error> {
-        let own = self.pnn();
-        let map = self.client.control::<call::GetNodemap, _>(own, deadline, &())?;
-        let connected = map.node.iter().filter(|entry| entry.flags & node::DISCONNECTED == 0);
-        let nodes: Vec<u32> = connected.map(|entry| entry.pnn).collect();
-        let mut answers = Vec::new();
-        if flags & db::READONLY != 0 {
-            answers.extend(self.client.control_many::<call::SetDbReadonly>(&nodes, deadline, &id));
-        }
-        if flags & db::STICKY != 0 {
-            answers.extend(self.client.control_many::<call::SetDbSticky>(&nodes, deadline, &id));
-        }
-        for (_, answer) in answers {
-            answer.and_then(|outcome| outcome.success()).inspect_err(|e| {
-                if let Error::Refused { control, status, .. } = e {
+        let options = AttachOptions::from_flags(flags);
+        let attached = Database::attach(&mut self.client, name, options, deadline);
+        attached.map_err(|e| {
+            if let Error::Refused { control, status, .. } = &e {
+                if matches!(control, Opcode::SetDbReadonly | Opcode::SetDbSticky) {
+                    let id = ctdb_tdb::jenkins_hash(&[name.as_bytes(), b"\0"].concat());
                     errln!("set_db_flags: 0x{id:08x} {} failed, ret={status}", control.name());
                 }
-            })?;
-        }
-        Ok(())
+            }
+            attach_failed(name, &e)
+        })
     }
 }
 

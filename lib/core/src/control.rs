@@ -14,7 +14,9 @@
 //! # Ok(()) }
 //! ```
 
+use ctdb_wire::control::call;
 use ctdb_wire::legacy::ReqControl;
+use ctdb_wire::types::PidSrvid;
 use ctdb_wire::{Control, ControlReply, Encode, Opcode};
 
 use crate::client::{Client, Kind, Ticket};
@@ -190,6 +192,28 @@ fn body<'a>(to: &ControlAddress, opcode: Opcode, payload: &'a [u8]) -> ReqContro
         client_id: 0,
         flags: to.flags,
         data: payload,
+    }
+}
+
+impl Client {
+    /// Whether a process of some node is connected to that node's daemon, and has registered `srvid` if
+    /// one is given. No answer is an error, any answer a definite one.
+    pub fn process_exists(
+        &mut self,
+        node: u32,
+        pid: u32,
+        srvid: Option<u64>,
+        deadline: impl Into<Deadline>,
+    ) -> Result<bool> {
+        let Ok(pid) = i32::try_from(pid) else { return Ok(false) };
+        let status = match srvid {
+            None => self.control_status::<call::ProcessExists>(node, deadline, &pid)?,
+            Some(srvid) => {
+                let request = PidSrvid { pid, srvid };
+                self.control_status::<call::CheckPidSrvid>(node, deadline, &request)?
+            }
+        };
+        Ok(status == 0)
     }
 }
 

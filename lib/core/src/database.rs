@@ -9,19 +9,24 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ctdb_tdb::{LockMode, LockStyle, OpenOptions, Place, StoreMode, Tdb};
 use ctdb_wire::control::call;
-use ctdb_wire::flags::{call as call_flags, db, pnn, record};
-use ctdb_wire::types::{KeyData, LtdbHeader, PushRecordData};
+use ctdb_wire::flags::{call as call_flags, db, node, pnn, record};
+use ctdb_wire::types::{DbidPadded, KeyData, LtdbHeader, PushRecordData};
 use ctdb_wire::{Control, Decode, StringZ, Text};
 
 use crate::call::RecordCall;
-use crate::client::Client;
+use crate::client::{Client, Ticket};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::header::RawHeader;
 use crate::sys::ForkMark;
+
+/// Pauses before a lock that somebody else holds is tried again, until a deadline.
+const LOCK_PAUSE_MIN: Duration = Duration::from_micros(20);
+const LOCK_PAUSE_MAX: Duration = Duration::from_millis(2);
 
 /// What kind of database an attach asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +47,34 @@ impl DatabaseKind {
             f if f & db::PERSISTENT != 0 => DatabaseKind::Persistent,
             f if f & db::REPLICATED != 0 => DatabaseKind::Replicated,
             _ => DatabaseKind::Volatile,
+        }
+    }
+}
+
+/// How a database is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AttachOptions {
+    /// Its kind, if it does not exist yet.
+    pub kind: DatabaseKind,
+    /// Other nodes may have read-only copies of its records. For volatile ones, on all connected nodes.
+    pub readonly: bool,
+    /// Records that many nodes want stay for a while. For volatile ones, on all connected nodes.
+    pub sticky: bool,
+}
+
+impl From<DatabaseKind> for AttachOptions {
+    fn from(kind: DatabaseKind) -> AttachOptions {
+        AttachOptions { kind, ..AttachOptions::default() }
+    }
+}
+
+impl AttachOptions {
+    /// What [`ctdb_wire::flags::db`] flags say.
+    pub fn from_flags(flags: u8) -> AttachOptions {
+        AttachOptions {
+            kind: DatabaseKind::from_flags(flags),
+            readonly: flags & db::READONLY != 0,
+            sticky: flags & db::STICKY != 0,
         }
     }
 }
@@ -72,12 +105,24 @@ impl Database {
     pub fn attach(
         client: &mut Client,
         name: &str,
-        kind: DatabaseKind,
+        options: impl Into<AttachOptions>,
         deadline: impl Into<Deadline>,
     ) -> Result<Database> {
-        let deadline = deadline.into();
-        let id = attach_id(client, name, kind, deadline)?;
-        Database::open(client, name, id, kind, deadline)
+        let (options, deadline) = (options.into(), deadline.into());
+        let id = attach_id(client, name, options.kind, deadline)?;
+        if options.readonly || options.sticky {
+            let own = client.pnn();
+            let map = client.control::<call::GetNodemap, _>(own, deadline, &())?;
+            let connected = map.node.iter().filter(|e| e.flags & node::DISCONNECTED == 0);
+            let nodes: Vec<u32> = connected.map(|entry| entry.pnn).collect();
+            if options.readonly {
+                client.control_all::<call::SetDbReadonly>(&nodes, deadline, &id)?;
+            }
+            if options.sticky {
+                client.control_all::<call::SetDbSticky>(&nodes, deadline, &id)?;
+            }
+        }
+        Database::open(client, name, id, options.kind, deadline)
     }
 
     /// Opens the local file of a database that the daemon has attached.
@@ -121,6 +166,33 @@ impl Database {
         self.kind
     }
 
+    /// Makes changes visible in [`Database::change_counter`], those of other nodes at most once in a time
+    /// that a tunable of the daemon says. For volatile databases.
+    pub fn enable_change_counter(
+        &mut self,
+        client: &mut Client,
+        deadline: impl Into<Deadline>,
+    ) -> Result<()> {
+        self.check()?;
+        let pnn = client.pnn();
+        client.control::<call::EnableSeqnum, ()>(pnn, deadline, &self.id)?;
+        self.tdb.add_flags(ctdb_tdb::TDB_SEQNUM).map_err(|e| self.failed(e))
+    }
+
+    /// A number in the local file that grows with every change.
+    pub fn change_counter(&mut self) -> Result<u32> {
+        self.check()?;
+        self.tdb.seqnum().map_err(|e| self.failed(e))
+    }
+
+    /// The number of transactions that the database has seen. For persistent and replicated ones.
+    pub fn seqnum(&self, client: &mut Client, deadline: impl Into<Deadline>) -> Result<u64> {
+        self.check()?;
+        let pnn = client.pnn();
+        let request = DbidPadded { db_id: self.id };
+        client.control::<call::GetDbSeqnum, u64>(pnn, deadline, &request)
+    }
+
     /// Its local file.
     pub fn path(&self) -> &Path {
         self.tdb.path()
@@ -142,8 +214,8 @@ impl Database {
     /// Locks a record for this process, wherever it is in the cluster. Nobody else can read or
     /// write it, and no node can take it away, until the guard is dropped.
     ///
-    /// The deadline limits the wait for the daemon, not the wait for other local holders of the
-    /// record's lock: that wait has no limit.
+    /// Other holders of the record's lock on this node are waited for in the order of their coming if there
+    /// is no deadline; with one, the lock is tried again and again until then.
     #[inline]
     pub fn fetch_lock<'d>(
         &'d mut self,
@@ -152,30 +224,76 @@ impl Database {
         deadline: impl Into<Deadline>,
     ) -> Result<Record<'d>> {
         self.check()?;
-        let (place, header) = match self.lock_if_owned(key)? {
+        // Not even a look at the clock as long as the record is here and free.
+        let (place, header) = match self.lock_if_free(key)? {
             Some(found) => found,
             None => self.bring_here(client, key, deadline.into())?,
         };
         Ok(Record { db: self, place: Some(place), key, header })
     }
 
-    /// Locks a record only if this node is its data master already: `None` otherwise. Never asks
-    /// the daemon.
+    /// Locks a record only if this node is its data master already and nobody has it locked: `None`
+    /// otherwise. Neither asks the daemon nor waits. For event loops: [`Database::start_fetch`] gets it
+    /// here.
     pub fn try_local_lock<'d>(&'d mut self, key: &'d [u8]) -> Result<Option<Record<'d>>> {
         self.check()?;
-        let found = self.lock_if_owned(key)?;
+        let found = self.lock_if_free(key)?;
         Ok(found.map(|(place, header)| Record { db: self, place: Some(place), key, header }))
     }
 
-    /// Takes the chain lock and keeps it if the record is this node's to write.
-    #[inline]
-    fn lock_if_owned(&mut self, key: &[u8]) -> Result<Option<(Place, RawHeader)>> {
-        if self.kind != DatabaseKind::Volatile {
-            return Err(Error::Usage(
-                "records of this kind of database are written by transactions",
-            ));
+    fn check_volatile(&self) -> Result<()> {
+        match self.kind {
+            DatabaseKind::Volatile => Ok(()),
+            _ => Err(Error::Usage("records of this kind of database are written by transactions")),
         }
-        let mut place = self.tdb.lock_key(key).map_err(|e| self.failed(e))?;
+    }
+
+    /// Takes the chain lock if nobody has it, and keeps it if the record is this node's to write.
+    #[inline]
+    fn lock_if_free(&mut self, key: &[u8]) -> Result<Option<(Place, RawHeader)>> {
+        self.check_volatile()?;
+        match self.tdb.try_lock_key(key).map_err(|e| self.failed(e))? {
+            Some(place) => self.keep_if_owned(key, place),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the chain lock, and keeps it if the record is this node's to write.
+    fn lock_if_owned(
+        &mut self,
+        key: &[u8],
+        deadline: Deadline,
+    ) -> Result<Option<(Place, RawHeader)>> {
+        let place = match self.tdb.try_lock_key(key).map_err(|e| self.failed(e))? {
+            Some(place) => place,
+            None => self.wait_for_lock(key, deadline)?,
+        };
+        self.keep_if_owned(key, place)
+    }
+
+    /// Somebody on this node has the lock.
+    #[cold]
+    fn wait_for_lock(&mut self, key: &[u8], deadline: Deadline) -> Result<Place> {
+        if deadline == Deadline::NEVER {
+            return self.tdb.lock_key(key).map_err(|e| self.failed(e));
+        }
+        let mut pause = LOCK_PAUSE_MIN;
+        while let Some(left) = deadline.remaining().filter(|left| !left.is_zero()) {
+            std::thread::sleep(pause.min(left));
+            if let Some(place) = self.tdb.try_lock_key(key).map_err(|e| self.failed(e))? {
+                return Ok(place);
+            }
+            pause = (pause * 2).min(LOCK_PAUSE_MAX);
+        }
+        Err(Error::Timeout { what: "lock of the record" })
+    }
+
+    #[inline]
+    fn keep_if_owned(
+        &mut self,
+        key: &[u8],
+        mut place: Place,
+    ) -> Result<Option<(Place, RawHeader)>> {
         let pnn = self.pnn;
         let owned = match self.tdb.value_at(key, &mut place) {
             Ok(data) => Ok(RawHeader::of(data).filter(|header| header.is_writable_at(pnn))),
@@ -188,6 +306,24 @@ impl Database {
         owned.map_err(|e| self.failed(e)).map(|_| None)
     }
 
+    /// Asks the daemon to make this node the record's data master, or for a read-only copy, and does not
+    /// wait: when the ticket is answered, [`Database::try_local_lock`] or [`Database::try_readonly`] is
+    /// worth a try. Another node may be faster; then it has to be asked for again.
+    pub fn start_fetch(&self, client: &mut Client, key: &[u8], readonly: bool) -> Result<Ticket> {
+        self.check()?;
+        self.check_volatile()?;
+        let readonly = if readonly { call_flags::WANT_READONLY } else { 0 };
+        let flags = call_flags::IMMEDIATE_MIGRATION | readonly;
+        client.start_call(&RecordCall { db_id: self.id, function: call_flags::NULL, flags, key })
+    }
+
+    /// The value of the local copy of a record, if this node may read it: its own or a read-only copy.
+    /// The outer `None`: it may not; the inner one: there is no value.
+    pub fn try_readonly(&mut self, key: &[u8]) -> Result<Option<Option<Vec<u8>>>> {
+        self.check()?;
+        self.usable_copy(key)
+    }
+
     /// Lets the daemon make this node the data master until the lock finds it so.
     #[cold]
     fn bring_here(
@@ -196,14 +332,16 @@ impl Database {
         key: &[u8],
         deadline: Deadline,
     ) -> Result<(Place, RawHeader)> {
+        let mut asked = false;
         loop {
-            self.migrate(client, key, call_flags::IMMEDIATE_MIGRATION, deadline)?;
-            if let Some(found) = self.lock_if_owned(key)? {
+            if let Some(found) = self.lock_if_owned(key, deadline)? {
                 return Ok(found);
             }
-            if deadline.has_passed() {
+            if asked && deadline.has_passed() {
                 return Err(Error::Timeout { what: "record to stay on this node" });
             }
+            self.migrate(client, key, call_flags::IMMEDIATE_MIGRATION, deadline)?;
+            asked = true;
         }
     }
 

@@ -4,7 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use ctdb_wire::control::call;
 use ctdb_wire::types::{GLock, RestList, ServerId};
 use ctdb_wire::{Decode, Encode};
 
@@ -107,8 +106,8 @@ impl LockTable {
                 at += 1;
                 continue;
             }
-            let pid = i32::try_from(holder.sid.pid).unwrap_or(-1);
-            if client.control_status::<call::ProcessExists>(holder.sid.vnn, deadline, &pid)? == 0 {
+            let pid = u32::try_from(holder.sid.pid).unwrap_or(u32::MAX);
+            if client.process_exists(holder.sid.vnn, pid, None, deadline)? {
                 return Ok(Attempt::Busy);
             }
             holders.swap_remove(at);
@@ -128,8 +127,8 @@ impl LockTable {
         deadline: impl Into<Deadline>,
     ) -> Result<()> {
         let deadline = deadline.into();
-        // The record was here when the lock was taken. If it is not, somebody on another node has looked
-        // at it and waits; taken again at once, the lock would hardly ever be free for them.
+        // The record was here when the lock was taken. If it is not, or somebody has it locked, others have
+        // looked at it and wait; taken again at once, the lock would hardly ever be free for them.
         if self.db.try_local_lock(name)?.is_none() {
             self.left_to_others = Some((name.to_vec(), Instant::now() + COURTESY));
         }

@@ -27,11 +27,24 @@ impl Tdb {
     /// until `unlock_key`. Nests like `lock_chain`.
     #[inline]
     pub fn lock_key(&mut self, key: &[u8]) -> Result<Place> {
+        self.lock_place(key, Wait::Block)?.ok_or(Error::WouldBlock)
+    }
+
+    /// The same if the lock is free; `None` if it is busy.
+    #[inline]
+    pub fn try_lock_key(&mut self, key: &[u8]) -> Result<Option<Place>> {
+        self.lock_place(key, Wait::Try)
+    }
+
+    #[inline(always)]
+    fn lock_place(&mut self, key: &[u8], wait: Wait) -> Result<Option<Place>> {
         let hash = self.hash(key);
         let chain = hash % self.hash_size;
-        self.acquire(Some(chain), LockMode::Exclusive, Wait::Block)?;
+        if !self.acquire(Some(chain), LockMode::Exclusive, wait)? {
+            return Ok(None);
+        }
         match self.refresh_unlocked().and_then(|()| self.find(key, hash)) {
-            Ok(found) => Ok(Place { hash, chain, found, changes: self.changes }),
+            Ok(found) => Ok(Some(Place { hash, chain, found, changes: self.changes })),
             Err(error) => {
                 self.release(Some(chain))?;
                 Err(error)

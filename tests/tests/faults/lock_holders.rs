@@ -4,10 +4,11 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 use ctdb_tests::{run, run_ok, skip, Cluster, Needs, Options, Side};
+use ctdbcore::{Client, Database, DatabaseKind};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
@@ -71,6 +72,35 @@ fn killed_holder(tdb_mutexes: bool, mode: &str) -> Result<()> {
     holder.kill()?;
     ensure!(holder.wait()?.signal() == Some(9));
     free_again(&mut cluster)
+}
+
+/// Our client library under the lock of a C client: a deadline ends the wait, nothing waits that must not.
+fn deadline_ends_the_wait(tdb_mutexes: bool) -> Result<()> {
+    let Some(cluster) = with_record(tdb_mutexes)? else { return Ok(()) };
+    let mut client = Client::connect(cluster.nodes[0].socket(), SOON)?;
+    let mut db = Database::attach(&mut client, DB, DatabaseKind::Volatile, SOON)?;
+    let mode = if tdb_mutexes { "mutex" } else { "fcntl" };
+    let mut holder = hold(&cluster, "key", mode, "wait")?;
+    ensure!(db.try_local_lock(b"key")?.is_none(), "locked under the lock of another");
+    let began = Instant::now();
+    let late = db.fetch_lock(&mut client, b"key", Duration::from_millis(150)).err();
+    let took = began.elapsed();
+    ensure!(late.as_ref().is_some_and(|e| e.is_timeout()), "{late:?}");
+    ensure!(took >= Duration::from_millis(150) && took < Duration::from_secs(5), "{took:?}");
+    holder.kill()?;
+    holder.wait()?;
+    ensure!(db.fetch_lock(&mut client, b"key", SOON)?.value()? == b"value");
+    Ok(())
+}
+
+#[test]
+fn a_deadline_ends_the_wait_for_a_mutex() -> Result<()> {
+    deadline_ends_the_wait(true)
+}
+
+#[test]
+fn a_deadline_ends_the_wait_for_a_record_lock() -> Result<()> {
+    deadline_ends_the_wait(false)
 }
 
 #[test]
