@@ -24,7 +24,7 @@ pub fn table(columns: &[Column], golden: &BTreeMap<String, (usize, usize)>) -> S
     for column in columns {
         let _ = write!(out, " {} |", column.name);
     }
-    out.push_str(" compared | differences |\n|---|---|");
+    out.push_str(" strictest comparison | differences |\n|---|---|");
     out.push_str(&"---|".repeat(columns.len() + 2));
     out.push('\n');
     for command in commands {
