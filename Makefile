@@ -99,6 +99,9 @@ clippy: ## no warnings
 
 # the daemon looks for its helper beside itself, then in a directory that is built in: /usr/libexec/ctdb
 # unless told otherwise, which builds the daemon once more
+USER_PROGRAMS   := ctdb onnode ltdbtool ping_pong ctdb_diagnostics
+HELPER_PROGRAMS := ctdb-mutex-fcntl ctdb-event ctdb-config ctdb-path ctdb_natgw ctdb_lvs
+
 .PHONY: install
 ifneq ($(PREFIX),/usr)
 install: export CTDB_BUILD_HELPERDIR = $(PREFIX)/libexec/ctdb
@@ -106,8 +109,8 @@ endif
 install: build ## install under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/ctdb
 	install -m 755 $(BIN)/ctdbd $(DESTDIR)$(PREFIX)/sbin/ctdbd
-	install -m 755 $(BIN)/ctdb $(DESTDIR)$(PREFIX)/bin/ctdb
-	install -m 755 $(BIN)/ctdb-mutex-fcntl $(DESTDIR)$(PREFIX)/libexec/ctdb/ctdb-mutex-fcntl
+	install -m 755 $(addprefix $(BIN)/,$(USER_PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(addprefix $(BIN)/,$(HELPER_PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/ctdb
 	ln -sf ctdb-mutex-fcntl $(DESTDIR)$(PREFIX)/libexec/ctdb/ctdb_mutex_fcntl_helper
 
 .PHONY: clean

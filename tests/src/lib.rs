@@ -43,7 +43,7 @@ pub use samba::{HeldOpen, OpenResult, ShareMode, SHARES, SMB_PASSWORD, SMB_USER}
 pub use shape::like;
 pub use side::Side;
 pub use torture::{expected, Counts, Expected, Verdict};
-pub use twins::Twins;
+pub use twins::{write_program, Twins};
 pub use wait::{wait_for, wait_until};
 pub use workdir::Workdir;
 

@@ -94,3 +94,14 @@ impl Twins {
         Ok(())
     }
 }
+
+/// Writes a program that is about to be run.
+///
+/// Another process writes it: were it open for writing here, a child that another thread starts at this moment
+/// would have it open too for a while, and running it would fail ("Text file busy").
+pub fn write_program(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""]).arg(path).arg(format!("{mode:o}"));
+    run_with_input(&mut shell, text.as_bytes(), LIMIT)?.ok()?;
+    Ok(())
+}

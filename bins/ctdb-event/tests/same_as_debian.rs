@@ -3,7 +3,7 @@
 //! same.
 
 use anyhow::{ensure, Result};
-use ctdb_tests::{run, skip, wait_until, Needs, Outcome};
+use ctdb_tests::{run, skip, wait_until, write_program, Needs, Outcome};
 use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -79,8 +79,7 @@ impl Node {
     }
 
     fn script(&self, name: &str, text: &str, mode: u32) -> Result<()> {
-        fs::write(self.path(name), format!("#!/bin/sh\n{text}\n"))?;
-        Ok(fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode))?)
+        write_program(&self.path(name), &format!("#!/bin/sh\n{text}\n"), mode)
     }
 
     fn command(&self, program: &str) -> Command {

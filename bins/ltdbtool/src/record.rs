@@ -8,6 +8,7 @@ use crate::FAILED;
 use ctdb_command_line::Ending;
 use ctdb_wire::types::LtdbHeader;
 use ctdb_wire::{Decode, Encode};
+use std::io::Write;
 
 /// Where the padding of a header begins.
 const PADDING: usize = 20;
@@ -32,7 +33,8 @@ impl<'a> Record<'a> {
             return Err(Ending::complaint(text, FAILED));
         };
         if head.get(PADDING..).unwrap_or_default().iter().any(|byte| *byte != 0) {
-            eprintln!("Warning: header padding isn't zero! Wrong header size?");
+            let warning = "Warning: header padding isn't zero! Wrong header size?";
+            let _ = writeln!(std::io::stderr(), "{warning}");
         }
         let mut header = default_header();
         header.iter_mut().zip(head).for_each(|(to, from)| *to = *from);

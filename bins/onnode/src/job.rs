@@ -43,12 +43,6 @@ impl Job {
         let with_input = options.input && !options.parallel;
         Job { steps: vec![remote(settings, with_input, &address, text)], address }
     }
-
-    /// A command of our own, for its answer.
-    pub fn question(settings: &Settings, address: &str, command: &str) -> Job {
-        let step = remote(settings, false, address, command.into());
-        Job { steps: vec![step], address: address.to_owned() }
-    }
 }
 
 fn remote(settings: &Settings, with_input: bool, address: &str, command: OsString) -> Step {

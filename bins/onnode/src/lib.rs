@@ -31,7 +31,7 @@ fn answer(words: Vec<OsString>) -> Result<Ending, Ending> {
     let options = Options::parse(&words)?;
     let settings = Settings::read(&options, &words)?;
     let nodes = nodes_file::read(&settings.nodes_file(options.nodes_file.as_deref()))?;
-    let addresses = selection::expand(&options, &settings, &nodes)?;
+    let addresses = selection::expand(&options, &nodes)?;
     let verbose = !options.quiet && (options.verbose || addresses.len() > 1);
     let jobs = addresses.into_iter().map(|address| Job::new(&options, &settings, address));
     let code = if options.parallel {

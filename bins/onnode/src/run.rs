@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a shell says when there is no such program, or when it cannot be run.
@@ -22,7 +21,7 @@ pub(crate) fn in_turn(jobs: impl Iterator<Item = Job>, verbose: bool) -> i32 {
     let mut code = 0;
     for job in jobs {
         if verbose {
-            eprintln!("\n>> NODE: {} <<", job.address);
+            complain(&format!("\n>> NODE: {} <<", job.address));
         }
         for step in &job.steps {
             if verbose {
@@ -62,37 +61,6 @@ pub(crate) fn in_parallel(jobs: Vec<Job>, prefixed: bool) -> i32 {
     children.signal().map_or(code, |signal| 128 + signal)
 }
 
-/// Runs all jobs at once until a line of their output is what is wanted.
-pub(crate) fn first_answer<T: Send + 'static>(
-    jobs: Vec<Job>,
-    wanted: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
-) -> Option<T> {
-    let children = Children::default();
-    children.end_with_us();
-    let wanted = Arc::new(wanted);
-    let (sender, receiver) = mpsc::channel();
-    for job in jobs {
-        let (children, sender, wanted) = (children.clone(), sender.clone(), wanted.clone());
-        std::thread::spawn(move || {
-            for step in &job.steps {
-                let mut command = command(step);
-                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-                let send = |line: &[u8]| {
-                    if let Some(answer) = wanted(&String::from_utf8_lossy(line)) {
-                        // Only the first is read.
-                        let _ = sender.send(answer);
-                    }
-                };
-                let _ = children.run(&mut command, send);
-            }
-        });
-    }
-    drop(sender);
-    let answer = receiver.recv().ok();
-    children.terminate(0);
-    answer
-}
-
 fn last_failure(code: i32, next: i32) -> i32 {
     if next == 0 {
         code
@@ -113,6 +81,10 @@ fn print_line(prefix: &str, line: &[u8]) {
     let whole = [prefix.as_bytes(), line, b"\n"].concat();
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(&whole).and_then(|()| stdout.flush());
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn command(step: &Step) -> Command {
@@ -142,10 +114,10 @@ fn exit_code(step: &Step, status: io::Result<ExitStatus>) -> i32 {
         Err(error) => {
             let program = step.words.first().map_or("ssh".into(), |w| w.to_string_lossy());
             if error.kind() == io::ErrorKind::NotFound {
-                eprintln!("onnode: {program}: command not found");
+                complain(&format!("onnode: {program}: command not found"));
                 return NOT_FOUND;
             }
-            eprintln!("onnode: {program}: {error}");
+            complain(&format!("onnode: {program}: {error}"));
             NOT_RUNNABLE
         }
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What NODES means (spec/tool.md 17.4): addresses, in the order asked for and as often.
 
-use crate::job::Job;
 use crate::nodes_file::Nodes;
 use crate::options::{usage, Options};
-use crate::run;
-use crate::settings::Settings;
 use ctdb_command_line::Ending;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 /// Node numbers have at most so many digits.
@@ -52,11 +52,7 @@ fn number(text: &str) -> Option<usize> {
 }
 
 /// The addresses that the command line asks for.
-pub(crate) fn expand(
-    options: &Options,
-    settings: &Settings,
-    nodes: &Nodes,
-) -> Result<Vec<String>, Ending> {
+pub(crate) fn expand(options: &Options, nodes: &Nodes) -> Result<Vec<String>, Ending> {
     let text = options.nodes().to_string_lossy();
     let mut words: Vec<&str> = text.split(',').collect();
     if words.last() == Some(&"") {
@@ -68,7 +64,7 @@ pub(crate) fn expand(
             Item::parse(word, options.names).ok_or_else(|| usage("Invalid <nodespec>\n\n"))?;
         match item {
             Item::All => addresses.extend(nodes.iter().flatten().cloned()),
-            Item::Any => addresses.push(address(nodes, any(settings, nodes)?)?),
+            Item::Any => addresses.push(address(nodes, any(options)?)?),
             Item::Healthy => add(&mut addresses, nodes, status()?.healthy())?,
             Item::Connected => add(&mut addresses, nodes, status()?.connected())?,
             Item::Range(first, last) => add(&mut addresses, nodes, first..=last)?,
@@ -97,12 +93,26 @@ fn address(nodes: &Nodes, number: usize) -> Result<String, Ending> {
         .ok_or_else(|| Ending::complaint(format!("onnode: \"node {number}\" does not exist\n"), 1))
 }
 
-/// The first node whose daemon answers.
-fn any(settings: &Settings, nodes: &Nodes) -> Result<usize, Ending> {
-    let question = |address: &String| Job::question(settings, address, "ctdb pnn");
-    let jobs = nodes.iter().flatten().map(question).collect();
-    let is_number = |line: &str| line.trim().parse::<usize>().ok();
-    run::first_answer(jobs, is_number).ok_or(Ending::code(1))
+/// The first node whose daemon answers: this program asks all of them, in a process that goes away with its
+/// children as soon as one has answered.
+fn any(options: &Options) -> Result<usize, Ending> {
+    let none = || Ending::code(1);
+    let mut command = Command::new(std::env::current_exe().map_err(|_| none())?);
+    command.arg("-pq");
+    if let Some(file) = &options.nodes_file {
+        command.arg("-f").arg(file);
+    }
+    command.args(["all", "ctdb pnn"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut asking = command.spawn().map_err(|_| none())?;
+    let answers = asking.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    let answer = answers.map_while(Result::ok).find_map(|line| line.trim().parse().ok());
+    if let Ok(pid) = i32::try_from(asking.id()) {
+        // It may have ended by itself; it is not waited for yet, so the number is its own.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    let _ = asking.wait();
+    answer.ok_or_else(none)
 }
 
 /// What the local tool says of the nodes.

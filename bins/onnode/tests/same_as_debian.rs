@@ -2,9 +2,8 @@
 //! Our `onnode` and Debian's, with a remote shell that runs commands here, and a `ctdb` that answers as we like.
 
 use anyhow::{ensure, Result};
-use ctdb_tests::{skip, Needs, Twins};
+use ctdb_tests::{skip, write_program, Needs, Twins};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -60,8 +59,7 @@ impl World {
     }
 
     fn program(&self, name: &str, text: &str) -> Result<()> {
-        fs::write(self.path(name), text)?;
-        Ok(fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755))?)
+        write_program(&self.path(name), text, 0o755)
     }
 
     fn twins(&self, environment: &'static [(&str, &str)]) -> Twins {
