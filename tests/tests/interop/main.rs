@@ -4,6 +4,7 @@
 //! Each test runs a cluster of its own in a network namespace of its own. `CTDBD=debian` runs the
 //! same tests against the C daemon, which passes all of them.
 
+mod addresses;
 mod ctdb_tool;
 mod databases;
 mod gates;

@@ -124,7 +124,7 @@ const NODE_COLUMNS: [&str; 11] = [
 fn is_starting(tool: &mut Tool<'_>) -> Result<bool, Exit> {
     let target = tool.target;
     let state = tool.control::<call::GetRunstate, _>(target, &()).map_err(|_| {
-        out!("Unable to get runstate");
+        errln!("Unable to get runstate");
         FAILED
     })?;
     Ok(state <= runstate::FIRST_RECOVERY)
