@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crate::fcntl::RangeLocks;
 use crate::freezer::{FreezeState, FreezeToken};
@@ -38,32 +38,6 @@ pub(crate) struct Access {
     pub freeze: Mutex<FreezeState>,
     /// Pools with requests for this file, to be woken at thaw.
     pub pools: Mutex<Vec<Weak<Pool>>>,
-}
-
-/// Locks a mutex whose data stays sound whatever its holders do.
-pub(crate) fn enter<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where a thread that owns a lock waits until it may release it.
-#[derive(Default)]
-pub(crate) struct Parking {
-    released: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Parking {
-    pub fn wait(&self) {
-        let mut released = enter(&self.released);
-        while !*released {
-            released = self.wake.wait(released).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    pub fn release(&self) {
-        *enter(&self.released) = true;
-        self.wake.notify_all();
-    }
 }
 
 /// A second open file description of an open file.

@@ -4,13 +4,11 @@
 //! One thread takes the lock, reports a token and keeps the lock until the token is dropped: on a
 //! mutex file it is the thread that owns the allrecord mutex.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-use std::thread;
-
-use crate::access::{enter, LockAccess, Parking};
+use crate::access::LockAccess;
 use crate::fcntl::Wait;
 use crate::mutex::Cancel;
+use crate::parking::{enter, Parking};
+use crate::sync::{thread, Arc, AtomicBool, Ordering};
 use crate::waiter::guarded;
 use crate::{Error, LockMode, Result};
 

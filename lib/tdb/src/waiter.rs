@@ -7,14 +7,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
-use crate::access::{enter, LockAccess, Parking};
+use crate::access::LockAccess;
 use crate::fcntl::Wait;
 use crate::mutex::Cancel;
+use crate::parking::{enter, Parking};
+use crate::sync::{thread, Arc, AtomicBool, Condvar, Mutex, Ordering, PoisonError};
 use crate::{Error, LockMode, Result};
 
 /// How long a thread without work stays.
