@@ -97,6 +97,18 @@ fmt-check: ## source is formatted
 clippy: ## no warnings
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+.PHONY: schema
+schema: ## the schema of ctdb --json, docs/ctdb-json.schema.json
+	$(CARGO) run --quiet -p docgen -- schema docs/ctdb-json.schema.json
+
+.PHONY: man
+man: ## manual pages of the programs, into target/man
+	$(CARGO) run --quiet -p docgen -- man target/man
+
+.PHONY: completions
+completions: ## completions of bash, zsh and fish, into target/completions
+	$(CARGO) run --quiet -p docgen -- completions target/completions
+
 # the daemon looks for its helper beside itself, then in a directory that is built in: /usr/libexec/ctdb
 # unless told otherwise, which builds the daemon once more
 USER_PROGRAMS   := ctdb onnode ltdbtool ping_pong ctdb_diagnostics
@@ -112,6 +124,8 @@ install: build ## install under $(DESTDIR)$(PREFIX)
 	install -m 755 $(addprefix $(BIN)/,$(USER_PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(addprefix $(BIN)/,$(HELPER_PROGRAMS)) $(DESTDIR)$(PREFIX)/libexec/ctdb
 	ln -sf ctdb-mutex-fcntl $(DESTDIR)$(PREFIX)/libexec/ctdb/ctdb_mutex_fcntl_helper
+	$(BIN)/docgen man $(DESTDIR)$(PREFIX)/share/man
+	$(BIN)/docgen completions $(DESTDIR)$(PREFIX)/share
 
 .PHONY: clean
 clean: ## remove what was built

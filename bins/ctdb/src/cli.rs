@@ -57,7 +57,7 @@ fn subcommand(command: &Command) -> clap::Command {
     let usage = format!("{} {}", command.name, command.arguments);
     let examples = entry.map_or(&[][..], |entry| entry.examples).iter();
     let examples: Vec<String> =
-        examples.map(|(call, purpose)| format!("{call}\n{purpose}")).collect();
+        examples.map(|(call, purpose)| format!("{call}  # {purpose}")).collect();
     let own = clap::Command::new(command.name)
         .about(command.description)
         .long_about(format!("{text}\n{}", properties(command)))

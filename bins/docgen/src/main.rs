@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `docgen`: makes what describes the programs from their own definitions.
-//!
-//! `docgen schema FILE` writes the schema of `ctdb --json`.
+//! `docgen`: writes what describes the programs. Used by the Makefile.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Make what describes the programs from their own definitions.
@@ -18,6 +16,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Manual pages, into DIRECTORY/man1
+    Man {
+        /// Where to write them
+        directory: PathBuf,
+    },
+    /// Completions of bash, zsh and fish, below DIRECTORY
+    Completions {
+        /// Where to write them
+        directory: PathBuf,
+    },
     /// The schema of what `ctdb --json` prints
     Schema {
         /// The file to write
@@ -27,9 +35,8 @@ enum Command {
 
 fn main() -> Result<()> {
     match Cli::parse().command {
-        Command::Schema { file } => {
-            let text = serde_json::to_string_pretty(&ctdb::json_schema())?;
-            std::fs::write(&file, text + "\n").with_context(|| file.display().to_string())
-        }
+        Command::Man { directory } => docgen::write_man(&directory),
+        Command::Completions { directory } => docgen::write_completions(&directory),
+        Command::Schema { file } => docgen::write_schema(&file),
     }
 }
