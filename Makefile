@@ -52,6 +52,7 @@ bench: build ## our cluster and Debian's in turn: table, target/bench/results.js
 
 .PHONY: bench-tdb
 bench-tdb: ## our TDB engine and libtdb in turn (BENCH_ARGS=--instructions counts them with valgrind)
+	@tests/tools/setup $(if $(findstring --instructions,$(BENCH_ARGS)),valgrind)
 	$(CARGO) build -p ctdb-tests --bin bench-tdb $(PROFILE_ARG)
 	$(BIN)/bench-tdb --out target/bench/results.json $(BENCH_ARGS)
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Processes of both kinds on one file, killed at random.
+//! Processes of both kinds on one file; some are killed in transactions. More kinds of processes,
+//! killed in everything they do, are in the package of the project's tests.
 
 mod common;
 
@@ -29,13 +30,10 @@ fn open(path: &Path, tdb_flags: u32, max_dead: u32) -> Tdb {
 enum Kind {
     Plain,
     Transactions,
-    /// They are killed: values may be torn, space may leak.
-    Killed,
 }
 
 /// Random work for a time, as `stress` of peer.c; panics at the first thing that is wrong.
 fn stress(tdb: &mut Tdb, seed: u64, seconds: f64, kind: Kind) -> u64 {
-    let good_value = |number, value: &[u8]| kind == Kind::Killed || good_value(number, value);
     let mut random = Random(seed);
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut work = 0;
@@ -80,16 +78,14 @@ fn whole_database_work(tdb: &mut Tdb, random: &mut Random, kind: Kind) {
         0 => {
             tdb.traverse(|key, value| {
                 let number = u32::from_ne_bytes(key.try_into().unwrap());
-                assert!(kind == Kind::Killed || good_value(number, value));
+                assert!(good_value(number, value));
                 true
             })
             .unwrap();
         }
         1 => {
             tdb.lock_all(LockMode::Exclusive).unwrap();
-            if kind != Kind::Killed {
-                tdb.check().unwrap();
-            }
+            tdb.check().unwrap();
             tdb.unlock_all().unwrap();
         }
         n if n < 20 && kind == Kind::Transactions => {
@@ -122,10 +118,9 @@ fn another_process() {
     let seconds: f64 = words[3].parse().unwrap();
     let mut tdb = open(Path::new(words[0]), flags, (seed % 2) as u32 * 5);
     let kind = match words[4] {
-        "plain" => Kind::Plain,
         "transactions" => Kind::Transactions,
         "versions" => return write_versions(&mut tdb, seed),
-        _ => Kind::Killed,
+        _ => Kind::Plain,
     };
     stress(&mut tdb, seed, seconds, kind);
 }
@@ -182,60 +177,6 @@ fn mixed_processes_on_a_mutex_file() {
 #[test]
 fn mixed_processes_with_transactions() {
     mixed_stress(FCNTL, true);
-}
-
-/// What a killed writer may leave: a value half overwritten, a record that is in no list. What it
-/// may not: locks, endless chains, keys in wrong chains, survivors that stop.
-fn killed_processes(flags: u32) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("killed.tdb");
-    let mut tdb = open(&path, flags, 5);
-    let mut random = Random(42);
-    let end = Instant::now() + Duration::from_secs(3);
-    let mut kills = 0;
-    while Instant::now() < end {
-        let Some(mut peer) = CPeer::open(&path, 53, flags) else {
-            return;
-        };
-        peer.send(&format!("stress {} 60 {KEYS} 0", random.next()));
-        let mut process = start_process(&path, flags, random.next().into(), 60.0, "killed");
-        let pause = Duration::from_millis(u64::from(50 + random.below(150)));
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            let number = random.below(KEYS);
-            let value = make_value(number, random.next());
-            tdb.store(&number.to_ne_bytes(), &[&value], StoreMode::Replace).unwrap();
-        }
-        peer.kill();
-        process.kill().unwrap();
-        process.wait().unwrap();
-        kills += 2;
-        let chains = tdb.hash_size();
-        for chain in 0..chains {
-            let mut keys = Vec::new();
-            tdb.traverse_chain(chain, |key, _| {
-                keys.push(key.to_vec());
-                true
-            })
-            .unwrap();
-            assert!(keys.iter().all(|key| tdb.chain_of(key) == chain));
-        }
-        tdb.lock_all(LockMode::Exclusive).unwrap();
-        tdb.unlock_all().unwrap();
-    }
-    println!("{kills} processes killed");
-    tdb.wipe_all().unwrap();
-    tdb.check().unwrap();
-}
-
-#[test]
-fn killed_processes_on_a_fcntl_file() {
-    killed_processes(FCNTL);
-}
-
-#[test]
-fn killed_processes_on_a_mutex_file() {
-    killed_processes(FCNTL | TDB_MUTEX_LOCKING);
 }
 
 const VERSIONED: u32 = 12;

@@ -78,7 +78,7 @@ impl Side {
     pub fn count(&self, setting: &Setting, work: &[String]) -> Result<(Figures, f64)> {
         let prefix = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"];
         let done = run_ok(&mut self.command(&prefix, setting, work), LIMIT)
-            .context("needs valgrind: apt-get install valgrind")?;
+            .context("needs valgrind; run `tests/tools/setup valgrind`")?;
         Ok((figures(&done.stdout)?, collected(&done)?))
     }
 
