@@ -78,6 +78,23 @@ fn hashes() {
     }
 }
 
+/// Each file belongs to a group that one of the tests below goes through.
+#[test]
+fn no_file_is_left_out() {
+    let mut described: Vec<String> = files().iter().map(|f| name_of(f).to_string()).collect();
+    described.extend(["MANIFEST.json".to_string(), "hashes.json".to_string()]);
+    described.sort();
+    let entries = fs::read_dir(vectors()).unwrap();
+    let mut there: Vec<String> =
+        entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    there.sort();
+    assert_eq!(described, there);
+    let groups = ["valid", "mutex", "needs-recovery", "corrupt", "corrupt-mutex"];
+    for file in files() {
+        assert!(groups.contains(&file["group"].as_str().unwrap()), "{}", name_of(&file));
+    }
+}
+
 #[test]
 fn readable_files_read_back_exactly() {
     let dir = tempfile::tempdir().unwrap();
