@@ -41,14 +41,16 @@ fn answer(words: Vec<OsString>) -> Result<Ending, Ending> {
     Ok(Ending::default())
 }
 
-/// `what: TEXT` in the words of the system.
+/// `what: TEXT` in the words of the system; of a damaged file also where and how.
 fn failed(what: &str, error: &ctdb_tdb::Error) -> Ending {
     let text = match error {
         ctdb_tdb::Error::Io { source, .. } => match source.raw_os_error() {
             Some(code) => strerror(code),
             None => source.to_string(),
         },
-        ctdb_tdb::Error::Corrupt(_) => strerror(EIO),
+        ctdb_tdb::Error::Corrupt(where_and_how) => {
+            format!("{}\nltdbtool: {where_and_how}", strerror(EIO))
+        }
         other => other.to_string(),
     };
     Ending::complaint(format!("{what}: {text}\n"), FAILED)

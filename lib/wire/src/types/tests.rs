@@ -54,6 +54,11 @@ macro_rules! properties {
 }
 
 properties! {
+    event_header: crate::event::Header;
+    event_run: crate::event::Run;
+    event_question: crate::event::Status;
+    event_script: crate::event::Script;
+    event_status: crate::event::EventStatus;
     unsigned_8: u8;
     unsigned_16: u16;
     unsigned_32: u32;
