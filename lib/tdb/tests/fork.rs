@@ -9,7 +9,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Mutex;
 
-use common::{hex, CPeer};
+use common::{hex, CPeer, PATIENCE};
 use ctdb_tdb::*;
 
 /// One fork at a time: a child has only the thread that forked, whatever the others had locked.
@@ -41,6 +41,9 @@ impl Child {
         // SAFETY: the child runs `work` and ends without returning into the test harness.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
+            // A child that hangs fails.
+            // SAFETY: ends this process by a signal after a while.
+            unsafe { libc::alarm(PATIENCE.as_secs() as u32) };
             let _ = theirs.read(&mut [0]);
             let good = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
             // SAFETY: ends the child.
