@@ -20,6 +20,7 @@ mod json;
 mod manual;
 mod number;
 mod options;
+mod paint;
 mod pause;
 mod progress;
 mod startup;

@@ -15,7 +15,7 @@ use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
 use crate::tool::Tool;
-use crate::{flags, helper, unfinished, usage};
+use crate::{flags, helper, paint, unfinished, usage};
 
 /// Seconds that a run may take unless something else is said.
 const DEFAULT_RUNTIME: u64 = 120;
@@ -57,6 +57,7 @@ fn checked(options: &Options) -> Done {
     if !matches!(command.action, Action::Live(_)) {
         watch_runtime(limit);
     }
+    paint::decide(options);
     let result = perform(command, options, Args::new(&options.words[1..]));
     if result == Err(Exit::Usage) {
         usage::of(command);

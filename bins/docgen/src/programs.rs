@@ -179,7 +179,7 @@ fn ltdbtool() -> Program {
                 "ltdbtool dump /var/lib/ctdb/persistent/secrets.tdb.0",
                 "print the records of a local file",
             ),
-            ("ltdbtool convert -s0 secrets.tdb.0 secrets.tdb", "a file without record headers"),
+            ("ltdbtool -o 0 convert secrets.tdb.0 secrets.tdb", "a file without record headers"),
         ],
     )
 }

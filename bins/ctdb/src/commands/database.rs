@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
 use crate::json;
+use crate::paint::{self, Sense};
 use crate::tool::{text_of, Tool};
 
 /// Databases that are asked about at once.
@@ -113,11 +114,26 @@ pub(crate) fn getdbmap(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     } else {
         outln!("Number of databases:{}", map.dbs.len());
     }
+    if !machine && paint::is_on() {
+        return print_aligned(tool, &map.dbs);
+    }
     let shown = describe_all(tool, &map.dbs, |database| match machine {
         true => database.print_machine(sep),
-        false => database.print_line(),
+        false => database.print_line(0, 0),
     });
     shown.map_err(|e| control_failed(&e))
+}
+
+/// The lines with their columns one below the other, for which all have to be known.
+fn print_aligned(tool: &mut Tool<'_>, entries: &[Dbid]) -> Done {
+    let mut databases = Vec::new();
+    let described = describe_all(tool, entries, |database| databases.push(database));
+    let widest = |of: fn(&Database) -> &str| databases.iter().map(|db| of(db).len()).max();
+    let (name, path) = (widest(|db| &db.name), widest(|db| &db.path));
+    for database in &databases {
+        database.print_line(name.unwrap_or(0), path.unwrap_or(0));
+    }
+    described.map_err(|e| control_failed(&e))
 }
 
 impl Database {
@@ -151,7 +167,8 @@ impl Database {
         print_row(sep, &fields);
     }
 
-    fn print_line(&self) {
+    /// Name and path take at least so much room if something follows.
+    fn print_line(&self, name_width: usize, path_width: usize) {
         let words = [
             (self.persistent, " PERSISTENT"),
             (self.sticky, " STICKY"),
@@ -160,7 +177,13 @@ impl Database {
             (self.unhealthy.is_some(), " UNHEALTHY"),
         ];
         let words: String = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
-        outln!("dbid:0x{:08x} name:{} path:{}{words}", self.id, self.name, self.path);
+        let path_width = if words.is_empty() { 0 } else { path_width };
+        let words = match self.unhealthy {
+            Some(_) => paint::paint(Sense::Bad, &words),
+            None => words.into(),
+        };
+        let (id, name, path) = (self.id, &self.name, &self.path);
+        outln!("dbid:0x{id:08x} name:{name:<name_width$} path:{path:<path_width$}{words}");
     }
 
     fn print_status(&self) {
@@ -172,7 +195,10 @@ impl Database {
         outln!("REPLICATED: {}", yes(self.replicated));
         outln!("STICKY: {}", yes(self.sticky));
         outln!("READONLY: {}", yes(self.readonly));
-        outln!("HEALTH: {}", self.unhealthy.as_deref().unwrap_or("OK"));
+        outln!(
+            "HEALTH: {}",
+            paint::judge(self.unhealthy.is_none(), self.unhealthy.as_deref().unwrap_or("OK"))
+        );
     }
 }
 

@@ -13,6 +13,7 @@ use crate::args::Args;
 use crate::commands::status::print_row;
 use crate::exit::{Done, Exit, FAILED};
 use crate::json;
+use crate::paint::{judge, paint, Sense};
 use crate::tool::{no_nodes, Tool};
 
 /// Longest interface name that is accepted.
@@ -142,10 +143,14 @@ fn print_ips(tool: &Tool<'_>, all: bool, ips: &[PublicIp], details: &[[String; 3
     for (ip, [active, available, configured]) in ips.iter().zip(details) {
         let addr = ip.addr.ip().to_string();
         let pnn = (ip.pnn as i32).to_string();
+        let shown = match host(ip.pnn) {
+            None => paint(Sense::Bad, &pnn),
+            Some(_) => pnn.as_str().into(),
+        };
         match (machine, verbose) {
-            (false, false) => outln!("{addr} {pnn}"),
+            (false, false) => outln!("{addr} {shown}"),
             (false, true) => outln!(
-                "{addr} node[{pnn}] active[{active}] available[{available}] configured[{configured}]"
+                "{addr} node[{shown}] active[{active}] available[{available}] configured[{configured}]"
             ),
             (true, false) => print_row(sep, &[&addr, &pnn]),
             (true, true) => print_row(sep, &[&addr, &pnn, active, available, configured]),
@@ -192,7 +197,7 @@ pub(crate) fn ipinfo(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
             "Interface[{}]: Name:{} Link:{} References:{}{active}",
             at + 1,
             iface.name,
-            link(iface),
+            judge(iface.link_state != 0, link(iface)),
             iface.references
         );
     }
@@ -223,7 +228,8 @@ pub(crate) fn ifaces(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
             let fields = [name.to_string(), link_state.to_string(), references.to_string()];
             print_row(tool.sep(), &fields.each_ref().map(String::as_str));
         } else {
-            outln!("name:{name} link:{} references:{references}", link(iface));
+            let link = judge(*link_state != 0, link(iface));
+            outln!("name:{name} link:{link} references:{references}");
         }
     }
     Ok(())

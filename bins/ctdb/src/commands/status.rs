@@ -14,6 +14,7 @@ use crate::flags::{node_text, UNKNOWN};
 use crate::json;
 use crate::number::{atoi, level, level_name, number};
 use crate::options::Options;
+use crate::paint::{paint, Sense};
 use crate::tool::{text_of, Tool};
 
 /// `version`
@@ -50,9 +51,18 @@ fn shown(tool: &mut Tool<'_>, mut entry: NodeAndFlags, starting: bool) -> Result
 }
 
 impl Shown {
+    fn sense(&self) -> Sense {
+        match self.entry.flags {
+            0 if !self.partially_online => Sense::Good,
+            0 | UNKNOWN | node::PERMANENTLY_DISABLED => Sense::Doubtful,
+            _ => Sense::Bad,
+        }
+    }
+
     fn print(&self) {
         let NodeAndFlags { pnn, flags, addr } = self.entry;
         let state = if self.partially_online { "PARTIALLYONLINE".into() } else { node_text(flags) };
+        let state = paint(self.sense(), &state);
         let this = if self.this_node { " (THIS NODE)" } else { "" };
         outln!("pnn:{pnn} {:<16} {state}{this}", addr.ip().to_string());
     }
@@ -175,14 +185,16 @@ pub(crate) fn status(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     print_count(&map.node);
     print_nodes(tool, &map.node, starting)?;
     match vnnmap.generation {
-        INVALID_GENERATION => outln!("Generation:INVALID"),
+        INVALID_GENERATION => outln!("Generation:{}", paint(Sense::Doubtful, "INVALID")),
         generation => outln!("Generation:{generation}"),
     }
     outln!("Size:{}", vnnmap.map.len());
     for (hash, lmaster) in vnnmap.map.iter().enumerate() {
         outln!("hash:{hash} lmaster:{lmaster}");
     }
-    outln!("Recovery mode:{} ({mode})", mode_name(mode));
+    let normal = mode == recmode::NORMAL as i32;
+    let sense = if normal { Sense::Good } else { Sense::Doubtful };
+    outln!("Recovery mode:{} ({mode})", paint(sense, mode_name(mode)));
     outln!("Leader:{}", leader_text(leader));
     Ok(())
 }
