@@ -25,9 +25,12 @@ use super::answer::{answer, only_asks, Answer, Asked};
 use super::fault::{spoil, Action};
 use super::files;
 use super::state::State;
+use crate::wait::wait_until;
 
 /// How often a leader announces itself here; the real one does so each second.
 const ANNOUNCEMENT: Duration = Duration::from_millis(30);
+/// How long a client that has ended may take to be noticed.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Longest packet of a client.
 const MAX_PACKET: usize = 16 << 20;
 /// Most requests that are noted.
@@ -51,6 +54,8 @@ struct Shared {
     ending: AtomicBool,
     /// Controls that have arrived.
     controls: AtomicU32,
+    /// Clients that are connected.
+    clients: AtomicU32,
 }
 
 impl FakeDaemon {
@@ -66,6 +71,7 @@ impl FakeDaemon {
             pushed: Mutex::default(),
             ending: AtomicBool::new(false),
             controls: AtomicU32::new(0),
+            clients: AtomicU32::new(0),
         });
         let acceptor = std::thread::spawn({
             let shared = shared.clone();
@@ -75,8 +81,13 @@ impl FakeDaemon {
     }
 
     /// What it was asked to do so far, a line each: the node, the control or message, its content.
-    /// Questions are left out, and numbers that are the tool's own choice.
+    /// Questions are left out, and numbers that are the tool's own choice. Waits until no client is
+    /// connected: one that has ended may have sent something just before.
     pub fn take_notes(&self) -> Vec<String> {
+        let clients = || self.shared.clients.load(Ordering::Acquire);
+        if wait_until("no client is connected", DRAIN, || clients() == 0).is_err() {
+            eprintln!("scripted daemon: {} clients are still connected", clients());
+        }
         std::mem::take(&mut *lock(&self.shared.notes))
     }
 
@@ -128,11 +139,13 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
         }
         let Ok(stream) = stream else { return };
         let shared = shared.clone();
+        shared.clients.fetch_add(1, Ordering::AcqRel);
         std::thread::spawn(move || {
             let mut client = Connection { stream, shared, registered: Vec::new() };
             if let Err(e) = client.serve() {
                 eprintln!("scripted daemon: {e:#}");
             }
+            client.shared.clients.fetch_sub(1, Ordering::AcqRel);
         });
     }
 }

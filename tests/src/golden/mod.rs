@@ -11,7 +11,7 @@
 //! fault: GET_IFACES node=2 silent
 //! $ ctdb -t 1 nodestatus 2        a command, as for a shell without expansions
 //! < a line of standard input
-//! mask: numbers                   not compared: numbers; version; options above a usage
+//! mask: numbers                   not compared: numbers, repeats, version, usage
 //! within: 3                       seconds; 20 if not said
 //! > pnn:2 192.168.100.103  OK     standard output
 //! ! Control GET_IFACES failed     standard error; `~` instead of a blank: no newline
