@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work that is done in less is not worth a line.
 const QUIET: Duration = Duration::from_millis(300);
@@ -26,6 +26,16 @@ impl Progress {
         Progress::new(what, None, "{spinner} {msg} {human_pos} records")
     }
 
+    /// Work of others that is waited for.
+    pub(crate) fn waiting(what: &'static str) -> Progress {
+        let progress = Progress::new(what, None, "{spinner} {msg} {elapsed}");
+        if let Some(bar) = &progress.bar {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            bar.enable_steady_tick(QUIET);
+        }
+        progress
+    }
+
     fn new(what: &'static str, total: Option<u64>, style: &str) -> Progress {
         let since = std::time::Instant::now();
         if !std::io::stderr().is_terminal() {
@@ -35,6 +45,7 @@ impl Progress {
             Some(total) => ProgressBar::new(total),
             None => ProgressBar::new_spinner(),
         };
+        bar.set_draw_target(ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -45,9 +56,10 @@ impl Progress {
     /// So much is done.
     pub(crate) fn at(&self, position: u64) {
         if let Some(bar) = &self.bar {
-            if self.since.elapsed() >= QUIET {
-                bar.set_position(position);
+            if bar.is_hidden() && self.since.elapsed() >= QUIET {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
             }
+            bar.set_position(position);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! on all nodes by one control. A commit that a recovery interrupts is judged by the database's
 //! sequence number: unchanged means again, one more means that it happened.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ctdb_wire::control::call;
@@ -35,7 +36,10 @@ pub struct Transaction<'d> {
     locks: &'d mut LockTable,
     kind: LockKind,
     owner: ServerId,
+    /// In the order in which they were made.
     writes: Vec<Write>,
+    /// Where the last write of each key is.
+    last: HashMap<Vec<u8>, usize>,
 }
 
 /// The lock that transactions on a database take.
@@ -64,7 +68,7 @@ impl<'d> Transaction<'d> {
             unique_id: u64::from(id) << 32 | u64::from(pid),
         };
         locks.lock(client, &lock_name(id), kind, owner, deadline)?;
-        Ok(Transaction { db, locks, kind, owner, writes: Vec::new() })
+        Ok(Transaction { db, locks, kind, owner, writes: Vec::new(), last: HashMap::new() })
     }
 
     /// The value of a record as the transaction sees it; empty if there is none.
@@ -73,7 +77,7 @@ impl<'d> Transaction<'d> {
     }
 
     fn current(&mut self, key: &[u8]) -> Result<(LtdbHeader, Vec<u8>)> {
-        if let Some(write) = self.writes.iter().rev().find(|write| write.key == key) {
+        if let Some(write) = self.last.get(key).and_then(|at| self.writes.get(*at)) {
             return Ok((write.header, write.value.clone()));
         }
         Ok(self.db.read_local(key)?.unwrap_or_default())
@@ -93,6 +97,7 @@ impl<'d> Transaction<'d> {
 
     fn append(&mut self, key: &[u8], header: LtdbHeader, value: &[u8]) {
         let header = LtdbHeader { dmaster: self.db.pnn, rsn: header.rsn.wrapping_add(1), ..header };
+        self.last.insert(key.to_vec(), self.writes.len());
         self.writes.push(Write { key: key.to_vec(), header, value: value.to_vec() });
     }
 

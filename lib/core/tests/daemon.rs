@@ -242,6 +242,22 @@ fn transactions_exclude_each_other() -> Result<()> {
         }
         Ok(())
     };
+    // more than could be written if each write looked at all before it; the last of a key counts
+    {
+        let mut client = connect(&cluster, 0)?;
+        let mut locks = LockTable::attach(&mut client, LIMIT)?;
+        let kind = DatabaseKind::Replicated;
+        let mut db = Database::attach(&mut client, "big.tdb", kind, LIMIT)?;
+        let mut t = Transaction::start(&mut client, &mut locks, &mut db, LockKind::Write, LIMIT)?;
+        for key in 0..30_000u32 {
+            t.store(&key.to_le_bytes(), b"first")?;
+            t.store(&key.to_le_bytes(), b"last")?;
+        }
+        ensure!(t.fetch(&7u32.to_le_bytes())? == b"last");
+        t.commit(&mut client, LIMIT)?;
+        let (header, value) = db.read_local(&7u32.to_le_bytes())?.context("a record")?;
+        ensure!(value == b"last" && header.rsn == 2, "{header:?}");
+    }
     // One process has one handle for a file and one pid: the threads stand for two processes only
     // because they are on different nodes.
     std::thread::scope(|scope| -> Result<()> {

@@ -170,7 +170,11 @@ pub(crate) fn restoredb(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
     });
     let mut replacement = restored.map_err(|e| replacement_failed(&e))?;
     push_all(&file, &path, filter.as_ref(), &mut replacement)?;
-    replacement.commit().map_err(|e| replacement_failed(&e))?;
+    let committed = {
+        let _progress = Progress::waiting("committing on all nodes");
+        replacement.commit()
+    };
+    committed.map_err(|e| replacement_failed(&e))?;
     outln!("Database {name} restored");
     Ok(())
 }
