@@ -206,6 +206,20 @@ fn signals_and_sizes() -> Result<()> {
 }
 
 #[test]
+fn it_ends_with_its_terminal() -> Result<()> {
+    if skip(Needs::Terminal) {
+        return Ok(());
+    }
+    let (_dir, daemon) = start(State::healthy(1))?;
+    let screen = Screen::start(&daemon, "top")?;
+    screen.shows("nodes", |text| text.contains("1/1 nodes OK"))?;
+    let pid = std::fs::read_to_string(screen.dir.path().join("pid"))?;
+    let process = Path::new("/proc").join(pid.trim());
+    screen.run(&["kill-server"])?;
+    wait_for("its end", LIMIT, || Ok((!process.exists()).then_some(())))
+}
+
+#[test]
 fn its_time_can_be_limited() -> Result<()> {
     if skip(Needs::Terminal) {
         return Ok(());

@@ -13,12 +13,15 @@ mod table;
 mod tests;
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, sync_channel, Receiver, Sender, TryRecvError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ctdbcore::Environment;
+use nix::errno::Errno;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::DefaultTerminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -69,6 +72,7 @@ pub(crate) fn top(tool: Tool<'_>, args: Args<'_>) -> Done {
         signal_hook::flag::register_usize(number, signal.clone(), watched).map_err(failed)?;
     }
     let terminal = ratatui::try_init().map_err(failed)?;
+    std::thread::spawn(end_with_terminal);
     let shown = Screen { terminal, app, orders, news, until }.run(&signal);
     ratatui::restore();
     match shown.map_err(failed)? {
@@ -87,6 +91,23 @@ pub(crate) fn top(tool: Tool<'_>, args: Args<'_>) -> Done {
             Err(FAILED)
         }
     }
+}
+
+/// Ends the process when its terminal has gone: a read for keys from such a terminal would find its end over and over
+/// and never return.
+fn end_with_terminal() {
+    let stdin = io::stdin();
+    loop {
+        // a hang-up is reported whatever is asked for
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            Err(_) => return,
+            Ok(_) => break,
+        }
+    }
+    // there is nothing left to put in order
+    let _ = signal_hook::low_level::emulate_default_handler(SIGHUP);
 }
 
 fn failed(error: io::Error) -> Exit {
