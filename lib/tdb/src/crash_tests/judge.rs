@@ -176,6 +176,7 @@ impl Judge {
             random: self.effort.random / 3,
         };
         let before = self.figures.cuts + self.figures.reordered;
+        let in_recovery = self.figures.in_recovery;
         for step in steps {
             if matches!(step, Traced::Sync) && disk.is_dirty() {
                 disk.states(effort, random, |image, order, random| {
@@ -186,7 +187,9 @@ impl Judge {
             }
             disk.apply(step);
         }
-        self.figures.in_recovery += self.figures.cuts + self.figures.reordered - before;
+        // With what was in recoveries of these.
+        let states = self.figures.cuts + self.figures.reordered - before;
+        self.figures.in_recovery = in_recovery + states;
     }
 
     /// What was opened can be written, with and without a transaction, and grows.
