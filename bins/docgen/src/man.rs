@@ -13,7 +13,7 @@ const APOSTROPHES: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// The page of a program, in roff.
 pub fn page(program: &Program) -> Result<Vec<u8>> {
-    let mut command = program.command.clone();
+    let mut command = program.command.clone().disable_help_subcommand(true);
     command.build();
     let man = Man::new(command.clone());
     // pages are the same whenever they are made: without a date

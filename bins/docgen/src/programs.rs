@@ -32,7 +32,7 @@ const CONFIG: (&str, &str) = ("/etc/ctdb/ctdb.conf", "the configuration of the d
 
 /// All programs.
 pub fn all() -> Vec<Program> {
-    vec![
+    let mut programs = vec![
         ctdb(),
         ctdbd(),
         mutex(),
@@ -43,7 +43,10 @@ pub fn all() -> Vec<Program> {
         event(),
         config(),
         path(),
-    ]
+        diagnostics(),
+    ];
+    programs.extend(groups());
+    programs
 }
 
 fn ctdb() -> Program {
@@ -233,4 +236,33 @@ fn path() -> Program {
             ("ctdb-path config", "where ctdb.conf is"),
         ],
     )
+}
+
+fn diagnostics() -> Program {
+    Program {
+        files: &[NODES, CONFIG],
+        see_also: &["ctdb", "onnode"],
+        ..Program::new(
+            ctdb_diagnostics::command(),
+            PLAIN,
+            &[("ctdb_diagnostics", "gather what one needs to know of all nodes, and what differs")],
+        )
+    }
+}
+
+/// The helpers behind `ctdb natgw` and `ctdb lvs`.
+fn groups() -> [Program; 2] {
+    ctdb_groups::commands().map(|command| {
+        let examples: Pairs = match command.get_name() {
+            "ctdb_lvs" => &[("ctdb lvs list", "the members of the group, through ctdb")],
+            _ => &[("ctdb natgw list", "the members of the group, through ctdb")],
+        };
+        let exit_status: Pairs = &[
+            ("0", "success"),
+            ("1", "wrong arguments, or an error"),
+            ("2, 10, 255", "there is no leader, or no usable member"),
+        ];
+        let see_also = &["ctdb", "ctdbd"];
+        Program { see_also, ..Program::new(command.disable_help_flag(true), exit_status, examples) }
+    })
 }
