@@ -23,6 +23,7 @@ mod options;
 mod paint;
 mod pause;
 mod progress;
+mod runtime;
 mod startup;
 mod table;
 mod tool;

@@ -15,7 +15,7 @@ use crate::number::number;
 use crate::options::{Help, Options};
 use crate::table::{find, Action, Command};
 use crate::tool::Tool;
-use crate::{flags, helper, paint, unfinished, usage};
+use crate::{flags, paint, runtime, usage};
 
 /// Seconds that a run may take unless something else is said.
 const DEFAULT_RUNTIME: u64 = 120;
@@ -54,8 +54,8 @@ fn checked(options: &Options) -> Done {
         errln!("--json not supported by the {name} subcommand");
         return Err(FAILED);
     }
-    if !matches!(command.action, Action::Live(_)) {
-        watch_runtime(limit);
+    if let Some(limit) = limit.filter(|_| !matches!(command.action, Action::Live(_))) {
+        runtime::watch(limit);
     }
     paint::decide(options);
     let result = perform(command, options, Args::new(&options.words[1..]));
@@ -81,18 +81,6 @@ fn max_runtime(options: &Options) -> Result<Option<Duration>, Exit> {
             Err(FAILED)
         }
     }
-}
-
-/// Ends the program when the time is over.
-fn watch_runtime(limit: Option<Duration>) {
-    let Some(limit) = limit else { return };
-    std::thread::spawn(move || {
-        std::thread::sleep(limit);
-        helper::terminate();
-        errln!("Maximum runtime exceeded - exiting");
-        unfinished::undo();
-        std::process::exit(1);
-    });
 }
 
 fn perform(command: &Command, options: &Options, args: Args<'_>) -> Done {

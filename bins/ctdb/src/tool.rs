@@ -13,6 +13,7 @@ use ctdbcore::{AttachOptions, Client, Database, DatabaseKind, Deadline, Error};
 use crate::exit::{control_failed, result_of, Done, Exit, FAILED};
 use crate::number::number32;
 use crate::options::Options;
+use crate::runtime::pause;
 
 /// Pause between two looks at something that takes its time.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -236,7 +237,7 @@ impl<'o> Tool<'o> {
                     return Ok(map.generation);
                 }
             }
-            std::thread::sleep(PAUSE);
+            pause(PAUSE);
         }
     }
 
@@ -255,7 +256,7 @@ impl<'o> Tool<'o> {
                 Err(exit) if self.client.is_closed() => return Err(exit),
                 Err(_) => errln!("Failed to get nodemap, trying again"),
             }
-            std::thread::sleep(PAUSE);
+            pause(PAUSE);
         }
     }
 

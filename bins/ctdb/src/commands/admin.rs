@@ -12,6 +12,7 @@ use ctdbcore::Deadline;
 use crate::args::Args;
 use crate::exit::{control_failed, Done, Exit, INVALID};
 use crate::number::number32;
+use crate::runtime::pause;
 use crate::tool::Tool;
 
 /// A flag that a command sets or clears.
@@ -149,7 +150,7 @@ pub(crate) fn recover(tool: &mut Tool<'_>, args: Args<'_>) -> Done {
         if now != before {
             return Ok(());
         }
-        std::thread::sleep(Duration::from_secs(1));
+        pause(Duration::from_secs(1));
     }
 }
 

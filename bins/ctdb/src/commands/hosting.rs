@@ -15,6 +15,7 @@ use crate::args::Args;
 use crate::exit::{Done, Exit, FAILED};
 use crate::number::decimal;
 use crate::pause::Pause;
+use crate::runtime::pause;
 use crate::tool::{no_nodes, Tool};
 
 /// How often something is tried that a busy cluster may refuse.
@@ -26,7 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(3);
 fn with_retries(tool: &mut Tool<'_>, attempt: impl Fn(&mut Tool<'_>) -> Done) -> Done {
     for _ in 1..ATTEMPTS {
         match attempt(tool) {
-            Err(_) if !tool.client.is_closed() => std::thread::sleep(RETRY_PAUSE),
+            Err(_) if !tool.client.is_closed() => pause(RETRY_PAUSE),
             ended => return ended,
         }
     }
