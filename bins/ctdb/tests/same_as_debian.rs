@@ -135,14 +135,8 @@ const TWICE: &[&str] = &[
 ];
 
 /// Commands whose numbers differ from call to call.
-const SHAPES: &[&str] = &[
-    "statistics",
-    "-X statistics",
-    "-n 1 statistics",
-    "dbstatistics v.tdb",
-    "-X stats 1",
-    "stats 1",
-];
+const SHAPES: &[&str] =
+    &["statistics", "-X statistics", "-n 1 statistics", "dbstatistics v.tdb", "-X stats", "stats"];
 
 fn cluster() -> Result<Option<Cluster>> {
     if skip(Needs::DebianCtdb) {

@@ -60,7 +60,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         "stats",
         "Shows former counters, newest first, as statistics does; the daemon puts some aside every StatHistoryInterval \
-         seconds. A count limits them; one more than it says is shown, as ever.",
+         seconds. A count limits them.",
     ),
     entry(
         "ip",
