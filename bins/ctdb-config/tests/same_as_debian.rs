@@ -11,16 +11,10 @@ const DEBIANS: &str = "/usr/libexec/ctdb/ctdb-config";
 /// Options that the release which Debian has does not know.
 const NEWER: [&str; 3] = ["nodes list", "shutdown extra timeout", "shutdown failover timeout"];
 
-/// The default log level: ERROR there, although documented as NOTICE.
-const DEFAULT_LEVELS: [&str; 3] =
-    ["\t# log level = ERROR", "\t# log level = NOTICE", "\tlog level = NOTICE"];
-
-/// Without the newer options and the default log level, which is another one there; usage once.
+/// Without the newer options; usage once.
 fn common(text: &str) -> String {
     let (first, _) = text.split_once("\nUsage:").unwrap_or((text, ""));
-    let kept = first.lines().filter(|line| {
-        !NEWER.iter().any(|option| line.contains(option)) && !DEFAULT_LEVELS.contains(line)
-    });
+    let kept = first.lines().filter(|line| !NEWER.iter().any(|option| line.contains(option)));
     kept.collect::<Vec<_>>().join("\n")
 }
 

@@ -81,7 +81,7 @@ impl Config {
         Config {
             log_location_text: location.to_owned(),
             log_location: Location::parse(location).unwrap_or(Location::Stderr),
-            log_level: values.level(Opt::LogLevel).unwrap_or(Level::NOTICE),
+            log_level: values.level(Opt::LogLevel).unwrap_or(Level::ERROR),
             node_address: values.text(Opt::NodeAddress).and_then(|a| a.parse().ok()),
             cluster_lock: lock.map(str::to_owned),
             nodes_source: match values.text(Opt::NodesList) {
@@ -132,7 +132,7 @@ mod tests {
         let config = Config::from_values(&Values::new(&paths), &paths);
         assert_eq!(config.log_location_text, "file:/var/log/ctdb/log.ctdb");
         assert_eq!(config.log_location, Location::File("/var/log/ctdb/log.ctdb".into()));
-        assert_eq!(config.log_level, Level::NOTICE);
+        assert_eq!(config.log_level, Level::ERROR);
         assert_eq!(config.leader_timeout, Duration::from_secs(5));
         assert_eq!(config.nodes_source, NodesSource::File("/t/nodes".into()));
         assert_eq!(config.volatile_dir, Path::new("/var/lib/ctdb/volatile"));

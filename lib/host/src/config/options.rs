@@ -93,7 +93,7 @@ const UNSET: Kind = Kind::Text(|_| None);
 #[rustfmt::skip]
 pub static OPTIONS: [OptionDef; 23] = [
     option(Opt::Location, "logging", "location", Kind::Text(default_location), check_location),
-    option(Opt::LogLevel, "logging", "log level", Kind::Text(|_| Some("NOTICE".into())), check_log_level),
+    option(Opt::LogLevel, "logging", "log level", Kind::Text(|_| Some("ERROR".into())), check_log_level),
     option(Opt::Transport, "cluster", "transport", Kind::Text(|_| Some("tcp".into())), check_transport),
     option(Opt::NodeAddress, "cluster", "node address", UNSET, check_node_address),
     option(Opt::ClusterLock, "cluster", "cluster lock", UNSET, accept),
