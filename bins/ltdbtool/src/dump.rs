@@ -2,7 +2,9 @@
 //! `dump`: the records as tdbdump prints them, so that tdbrestore reads them; with `-p` also their headers.
 
 use crate::options::Options;
-use crate::record::{escaped, Record};
+use ctdb_wire::escaped;
+
+use crate::record::Record;
 use crate::{failed, FAILED};
 use ctdb_command_line::Ending;
 use ctdb_tdb::{OpenOptions, Tdb};

@@ -6,6 +6,7 @@
 
 use crate::FAILED;
 use ctdb_command_line::Ending;
+use ctdb_wire::escaped;
 use ctdb_wire::types::LtdbHeader;
 use ctdb_wire::{Decode, Encode};
 use std::io::Write;
@@ -55,16 +56,6 @@ impl<'a> Record<'a> {
 fn default_header() -> [u8; LtdbHeader::SIZE] {
     let header = LtdbHeader { dmaster: u32::MAX, ..LtdbHeader::default() };
     header.to_vec().try_into().unwrap_or([0; LtdbHeader::SIZE])
-}
-
-/// Printable ASCII as it is, other bytes as `\XX`.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
-    let one = |byte: &u8| match byte {
-        b'"' | b'\\' => format!("\\{byte:02X}"),
-        b' '..=b'~' => char::from(*byte).to_string(),
-        _ => format!("\\{byte:02X}"),
-    };
-    bytes.iter().map(one).collect()
 }
 
 #[cfg(test)]

@@ -71,4 +71,4 @@ pub use inspect::{Inspect, Value};
 pub use message::MessagePayload;
 pub use output::Output;
 pub use reader::Reader;
-pub use text::{CharArray, StringN, StringZ, Text};
+pub use text::{escaped, CharArray, StringN, StringZ, Text};

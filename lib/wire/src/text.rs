@@ -253,6 +253,17 @@ impl<const N: usize> Inspect for CharArray<N> {
     }
 }
 
+/// Bytes of a key or value as the tools print them between quotation marks: what is no plain ASCII character as `\XX`
+/// (spec/tool.md 10.7, 18).
+pub fn escaped(bytes: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b'"' | b'\\' => format!("\\{byte:02X}"),
+        b' '..=b'~' => char::from(*byte).to_string(),
+        _ => format!("\\{byte:02X}"),
+    };
+    bytes.iter().map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

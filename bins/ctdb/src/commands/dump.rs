@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How records are shown (spec/tool.md 10.7).
 
+use ctdb_wire::escaped;
 use ctdb_wire::types::LtdbHeader;
 
 use crate::flags::record_text;
@@ -39,18 +40,6 @@ impl Dump {
 /// `NAME(SIZE) = "..."`: printable ASCII as it is, other bytes as `\XX`.
 pub(crate) fn quoted(name: &str, bytes: &[u8]) -> String {
     format!("{name}({}) = \"{}\"", bytes.len(), escaped(bytes))
-}
-
-/// Printable ASCII as it is, other bytes as `\XX`.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| match byte {
-            b'"' | b'\\' => format!("\\{byte:02X}"),
-            b' '..=b'~' => char::from(*byte).to_string(),
-            _ => format!("\\{byte:02X}"),
-        })
-        .collect()
 }
 
 /// The header's lines.

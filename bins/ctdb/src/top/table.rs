@@ -6,8 +6,8 @@ use ctdb_wire::flags::db;
 use ctdb_wire::types::{DbStatistics, LatencyCounter, Statistics};
 
 use super::sample::{DbSample, NodeSample, Sample};
-use crate::commands::dump::escaped;
 use crate::flags::node_text;
+use ctdb_wire::escaped;
 
 /// A column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
